@@ -1,0 +1,47 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
+
+.DEFAULT_GOAL := help
+.PHONY: help venv lint units sanity integration molecule test demo demo-down clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: .venv/.stamp ## create .venv with the tools of tests/requirements.txt
+
+.venv/.stamp: tests/requirements.txt tests/tools/venv
+	tests/tools/venv
+
+lint: venv ## check style, YAML, Ansible content, changelog and licences
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) yamllint --strict .
+	$(RUN) ansible-lint --offline --profile production
+	$(RUN) antsibull-changelog lint
+	$(RUN) reuse lint
+
+units: venv ## run the unit tests
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest tests/unit
+
+sanity: venv ## run ansible-test sanity on a copy in .build
+	$(RUN) python tests/tools/sanity.py
+
+integration: venv ## run the integration tests against a Dovecot pair
+	$(RUN) pytest tests/integration
+
+molecule: venv ## run every molecule scenario
+	cd extensions && $(RUN) molecule test --all
+
+test: venv ## run everything above and print a summary
+	@$(RUN) python tests/tools/run_all.py
+
+demo: venv ## start a Dovecot pair to play with
+	$(RUN) python tests/lab/demo.py
+
+demo-down: venv ## stop the pair that demo started
+	$(RUN) python tests/lab/demo.py --down
+
+clean: ## remove .venv, .build and tool caches
+	rm -rf .venv .build .ansible .pytest_cache .ruff_cache

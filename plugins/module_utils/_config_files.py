@@ -1,0 +1,245 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Change Dovecot's configuration files as a whole: plan, validate a staged copy, apply, put back. PRIVATE to this collection."""
+
+import os
+import re
+import tempfile
+from collections import namedtuple
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+
+MASK = "********"
+SECRETS_HEADER = "# Managed by Ansible. Only root may read this file.\n"
+SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+# Protocol sections that count although the setting `protocols` never names them.
+ALWAYS_ENABLED = ("doveadm", "lda")
+
+# What a file shall be, or is. Content None: there is no such file.
+File = namedtuple("File", "content mode uid gid")
+ABSENT = File(None, None, None, None)
+Change = namedtuple("Change", "path action before after")
+
+
+def quote(value):
+    """Return a value as Dovecot reads it back unchanged.
+
+    >>> print(quote('a "b" #c'))
+    "a \\"b\\" #c"
+    """
+    if "\n" in value or "\r" in value or "\0" in value:
+        raise ValueError("a secret cannot contain a line break or a NUL")
+    return '"%s"' % value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def secrets_content(secrets):
+    """Return the text of a file that sets each of the secrets."""
+    for name in secrets:
+        if not SETTING_NAME.match(name):
+            raise ValueError("%r is not the name of a Dovecot setting" % name)
+    return SECRETS_HEADER + "".join("%s = %s\n" % (name, quote(str(secrets[name]))) for name in sorted(secrets))
+
+
+def read_file(path):
+    """Return the File at a path, ABSENT when there is none."""
+    try:
+        with open(path, "rb") as stream:
+            stat = os.fstat(stream.fileno())
+            return File(stream.read(), stat.st_mode & 0o7777, stat.st_uid, stat.st_gid)
+    except (IOError, OSError) as error:
+        if not os.path.lexists(path):
+            return ABSENT
+        raise DovecotError("Reading %s" % path, error.strerror)
+
+
+def plan(wanted, read=read_file):
+    """Return the list of Change, in path order, that makes the files as wanted.
+
+    :arg wanted: dict of path to File
+    """
+    changes = []
+    for path in sorted(wanted):
+        before, after = read(path), wanted[path]
+        if before == after:
+            continue
+        if after.content is None:
+            action = "removed"
+        elif before.content is None:
+            action = "created"
+        else:
+            action = "mode" if before.content == after.content else "changed"
+        changes.append(Change(path, action, before, after))
+    return changes
+
+
+def _secret_lines(names):
+    alternatives = [r"\w*(?:password|api_key|secret)"] + [re.escape(name) for name in sorted(names)]
+    # A line that ends in a backslash goes on in the next.
+    return re.compile(r"^([ \t]*(?:%s)[ \t]*=[ \t]*)((?:.*\\\n)*.*)$" % "|".join(alternatives), re.MULTILINE)
+
+
+def mask_diff(before, after, names=()):
+    """Return both texts with the values of secret settings masked, a changed value marked in the second."""
+    pattern = _secret_lines(names)
+    old = set((match.group(1).strip(), match.group(2)) for match in pattern.finditer(before))
+
+    def masked(match):
+        text = match.group(1) + MASK
+        return text if (match.group(1).strip(), match.group(2)) in old else text + "  # changed"
+
+    return pattern.sub(lambda match: match.group(1) + MASK, before), pattern.sub(masked, after)
+
+
+def describe(changes, names=(), owner_name=str, group_name=str):
+    """Return the changes as Ansible's list of diffs."""
+
+    def text(content):
+        return (content or b"").decode("utf-8", "replace")
+
+    def attributes(entry):
+        return "mode = %04o\nowner = %s\ngroup = %s\n" % (entry.mode, owner_name(entry.uid), group_name(entry.gid))
+
+    diffs = []
+    for change in changes:
+        if change.action != "mode":
+            before, after = mask_diff(text(change.before.content), text(change.after.content), names)
+            diffs.append(
+                {
+                    "before_header": change.path + (" (absent)" if change.action == "created" else ""),
+                    "after_header": change.path + (" (absent)" if change.action == "removed" else ""),
+                    "before": before,
+                    "after": after,
+                }
+            )
+        if change.action in ("mode", "changed") and change.before[1:] != change.after[1:]:
+            header = change.path + " (permissions)"
+            diffs.append(
+                {
+                    "before_header": header,
+                    "after_header": header,
+                    "before": attributes(change.before),
+                    "after": attributes(change.after),
+                }
+            )
+    return diffs
+
+
+def rewrite_includes(content, old, new):
+    """Return content with absolute includes below the directory ``old`` pointing below ``new``."""
+    pattern = rb"(?m)^([ \t]*!include(?:_try)?[ \t]+)%s(?=/)" % re.escape(old.encode())
+    return re.sub(pattern, lambda match: match.group(1) + new.encode(), content)
+
+
+def stage(config_dir, changes, directory):
+    """Make ``directory``, which exists, a view of ``config_dir`` as it would be after the changes."""
+    changed = dict((change.path, change.after.content) for change in changes)
+
+    def mirror(source, target):
+        for name in os.listdir(source):
+            path, copy = os.path.join(source, name), os.path.join(target, name)
+            inside = os.path.isdir(path) and any(other.startswith(path + "/") for other in changed)
+            if inside or os.path.isdir(path) and not os.path.islink(path):
+                os.mkdir(copy)
+                mirror(path, copy)
+            elif path not in changed:
+                _stage_file(path, copy, config_dir, directory)
+
+    if os.path.isdir(config_dir):
+        mirror(config_dir, directory)
+    for path, content in changed.items():
+        if content is not None:
+            with open(os.path.join(directory, os.path.relpath(path, config_dir)), "wb") as stream:
+                stream.write(rewrite_includes(content, config_dir, directory))
+
+
+def _stage_file(path, copy, config_dir, directory):
+    if os.path.isfile(path):
+        with open(path, "rb") as stream:
+            content = stream.read()
+        rewritten = rewrite_includes(content, config_dir, directory)
+        if rewritten != content:
+            with open(copy, "wb") as stream:
+                stream.write(rewritten)
+            return
+    os.symlink(path, copy)
+
+
+def check(doveconf, expectations, secrets=None):
+    """Return what is wrong with a configuration as a list of texts: doveconf's complaint, or what is not as expected."""
+    rc, dummy, err = doveconf.run("-n")
+    if rc != 0:
+        return [err.strip() or "doveconf ended with status %s" % rc]
+    problems = [
+        "%s is not the given one" % name for name in sorted(secrets or {}) if doveconf.get(name) != str(secrets[name])
+    ]
+    enabled = None
+    for expectation in expectations:
+        scopes = [None]
+        if expectation.get("protocols"):
+            if enabled is None:
+                enabled = doveconf.get("protocols").split()
+            scopes += [name for name in expectation["protocols"] if name in enabled or name in ALWAYS_ENABLED]
+        wrong = [
+            (scope, value)
+            for scope, value in ((scope, doveconf.get(expectation["setting"], scope)) for scope in scopes)
+            if not _is_met(expectation, value)
+        ]
+        if wrong:
+            problems.append(_unmet(expectation, wrong))
+    return problems
+
+
+def _is_met(expectation, value):
+    if expectation.get("contains"):
+        return set(expectation["contains"]) <= set(value.split())
+    return value == expectation["value"]
+
+
+def _unmet(expectation, wrong):
+    where = ", ".join(
+        "%s%s" % ("inside protocol %s it is " % scope if scope else "it is ", repr(value.strip()) if value else "empty")
+        for scope, value in wrong
+    )
+    if expectation.get("contains"):
+        text = "%s should contain %s, but %s" % (expectation["setting"], " ".join(expectation["contains"]), where)
+    else:
+        text = "%s should be %r, but %s" % (expectation["setting"], str(expectation["value"]), where)
+    return text + (" (%s)" % expectation["because"] if expectation.get("because") else "")
+
+
+def write_file(path, entry):
+    """Make a path what the File says, in one step."""
+    path = os.path.realpath(path)
+    if entry.content is None:
+        if os.path.lexists(path):
+            os.unlink(path)
+        return
+    # The name must not match conf.d/*.conf: Dovecot may read the directory at any time.
+    descriptor, temporary = tempfile.mkstemp(
+        prefix=".%s." % os.path.basename(path), suffix=".tmp", dir=os.path.dirname(path)
+    )
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            os.fchown(descriptor, entry.uid, entry.gid)
+            os.fchmod(descriptor, entry.mode)
+            stream.write(entry.content)
+            stream.flush()
+            os.fsync(descriptor)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def apply(changes, verify):
+    """Write the changes and call ``verify``; when anything fails put every file back and raise again."""
+    done = []
+    try:
+        for change in changes:
+            done.append(change)
+            write_file(change.path, change.after)
+        verify()
+    except BaseException:
+        for change in reversed(done):
+            write_file(change.path, change.before)
+        raise

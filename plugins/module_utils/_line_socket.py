@@ -1,0 +1,80 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A UNIX socket that carries lines. PRIVATE to this collection."""
+
+import errno
+import socket
+from collections import deque
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+
+CHUNK = 1 << 16
+
+
+class LineSocket:
+    """A connection to one of Dovecot's UNIX sockets, with a limit on silence.
+
+    :arg path: of the socket
+    :arg timeout: longest silence accepted, in seconds
+    :arg cures: what to say when connecting fails: a dict of errno to (cause, cure)
+    """
+
+    def __init__(self, path, timeout, cures):
+        self.path = path
+        self._lines = deque()
+        self._rest = b""
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(path)
+        except OSError as error:
+            self._socket.close()
+            cause, cure = cures.get(error.errno, (None, None))
+            raise DovecotError("Connecting to %s" % path, _text(error), cause, cure) from error
+
+    def write(self, data):
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def read_line(self):
+        """Return the next line without its newline, or None at the end of the stream."""
+        while not self._lines:
+            chunk = self._receive()
+            if not chunk:
+                return None
+            lines = (self._rest + chunk).split(b"\n")
+            self._rest = lines.pop()
+            self._lines.extend(lines)
+        return self._lines.popleft()
+
+    def read_paragraph(self):
+        """Return the lines before an empty line, or None when the stream ends before it."""
+        lines = []
+        line = self.read_line()
+        while line:
+            lines.append(line)
+            line = self.read_line()
+        return None if line is None else lines
+
+    def close(self):
+        self._socket.close()
+
+    def failure(self, answer, cause=None, cure=None):
+        """Return the DovecotError for something that went wrong in talking over this socket."""
+        return DovecotError("Talking to %s" % self.path, _text(answer), cause, cure)
+
+    def _receive(self):
+        try:
+            return self._socket.recv(CHUNK)
+        except OSError as error:
+            raise self.failure(error) from error
+
+
+def _text(answer):
+    if isinstance(answer, socket.timeout):
+        return "no answer in time"
+    if isinstance(answer, OSError) and answer.errno:
+        return "%s (%s)" % (answer.strerror, errno.errorcode.get(answer.errno, answer.errno))
+    return str(answer)

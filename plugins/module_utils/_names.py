@@ -1,0 +1,37 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""User names and masks. Pure. PRIVATE to this collection."""
+
+import re
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+
+
+def check_names(names):
+    """Raise DovecotError for a name that the replicator would take for something else."""
+    for name in names:
+        if not name:
+            raise DovecotError("Reading the names of users", "one of them is empty")
+        if "*" in name or "?" in name:
+            raise DovecotError(
+                "Reading the names of users",
+                "%r is a mask, not a name" % name,
+                cure="give it as user_mask",
+            )
+        if "\0" in name:
+            raise DovecotError("Reading the names of users", "%r contains a NUL character" % name)
+
+
+def mask_matcher(mask):
+    """Return a function that tells whether a name matches the mask, as the replicator matches it.
+
+    ``*`` stands for any characters and ``?`` for one byte; upper and lower case differ; nothing can be escaped.
+    """
+    parts = {b"*": b".*", b"?": b"."}
+    pattern = b"".join(parts.get(part, re.escape(part)) for part in re.split(rb"([*?])", _as_bytes(mask)))
+    matches = re.compile(b"(?s)" + pattern + rb"\Z").match
+    return lambda name: matches(_as_bytes(name)) is not None
+
+
+def _as_bytes(text):
+    return text.encode("utf-8", "surrogateescape")

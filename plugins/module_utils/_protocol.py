@@ -1,0 +1,99 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The language of Dovecot's line protocols: bytes to values and back. Pure. PRIVATE to this collection.
+
+The source of each fact is Dovecot's own code: src/replication/replicator/doveadm-connection.c for the replicator,
+src/lib/strescape.c for the escaping.
+"""
+
+from collections import namedtuple
+
+# One entry of the replicator's list. Times are Unix seconds, 0 is never; ``last_full_sync`` and ``last_fast_sync`` are
+# when a sync started, ``last_successful_sync`` is when one ended, None before Dovecot 2.2.16. ``next_sync`` is seconds
+# from now, 0 is due; None before 2.3.20.
+UserStatus = namedtuple(
+    "UserStatus",
+    ["username", "priority", "last_fast_sync", "last_full_sync", "failed", "last_successful_sync", "next_sync"],
+)
+
+# One of the replicator's connections to the local doveadm server. ``username`` and ``type`` are None when it is idle.
+DsyncSlot = namedtuple("DsyncSlot", ["username", "type", "status"])
+
+OVERVIEW_KEYS = {
+    "Queued 'sync' requests": "queued_sync",
+    "Queued 'high' requests": "queued_high",
+    "Queued 'low' requests": "queued_low",
+    "Queued 'failed' requests": "queued_failed",
+    "Queued 'full resync' requests": "queued_full_resync",
+    "Waiting 'failed' requests": "waiting_failed",
+    "Total number of known users": "known_users",
+}
+
+_ESCAPES = [("\x01", "\x011"), ("\0", "\x010"), ("\t", "\x01t"), ("\r", "\x01r"), ("\n", "\x01n")]
+_UNESCAPED = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "n": "\n"}
+
+
+def tab_escape(text):
+    """Return text as it may stand between tabs."""
+    for raw, escaped in _ESCAPES:
+        text = text.replace(raw, escaped)
+    return text
+
+
+def tab_unescape(text):
+    r"""Undo :func:`tab_escape`. A lone or unknown escape keeps what follows it, as Dovecot does.
+
+    >>> tab_unescape("tab\x01there")
+    'tab\there'
+    """
+    head, *parts = text.split("\x01")
+    pieces = [head]
+    parts = iter(parts)
+    for part in parts:
+        pieces.append(_UNESCAPED.get(part[:1], part[:1]) + part[1:])
+    return "".join(pieces)
+
+
+def encode_line(*fields):
+    """Return the fields as one line of the protocol, bytes."""
+    return ("\t".join(tab_escape(field) for field in fields) + "\n").encode("utf-8", "surrogateescape")
+
+
+def decode_line(line):
+    """Return the fields of one line of the protocol (bytes without the newline)."""
+    return [tab_unescape(field) for field in line.decode("utf-8", "surrogateescape").split("\t")]
+
+
+def parse_user(line):
+    """Return the UserStatus in a row of ``STATUS mask``; raise ValueError for anything else.
+
+    The number of columns tells what a Dovecot knows; the protocol's version does not.
+    """
+    fields = decode_line(line)
+    if len(fields) < 5:
+        raise ValueError("a status row of %d columns: %r" % (len(fields), line))
+    numbers = [int(field) for field in fields[2:7]]
+    fast, full, failed = numbers[:3]
+    success = numbers[3] if len(numbers) > 3 else None
+    next_sync = numbers[4] if len(numbers) > 4 else None
+    return UserStatus(fields[0], fields[1], fast, full, failed != 0, success, next_sync)
+
+
+def parse_slot(line):
+    """Return the DsyncSlot in a row of ``STATUS-DSYNC``."""
+    fields = decode_line(line)
+    if len(fields) < 3:
+        raise ValueError("a dsync row of %d columns: %r" % (len(fields), line))
+    return DsyncSlot(fields[0] or None, None if fields[1] == "-" else fields[1], fields[2])
+
+
+def parse_overview(lines):
+    """Return the counts in the rows of ``STATUS``: a dict with the values of OVERVIEW_KEYS as keys, ints."""
+    overview = {}
+    for line in lines:
+        fields = decode_line(line)
+        if len(fields) == 2 and fields[0] in OVERVIEW_KEYS:
+            overview[OVERVIEW_KEYS[fields[0]]] = int(fields[1])
+    if "known_users" not in overview:
+        raise ValueError("no overview: %r" % (lines,))
+    return overview

@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The transport ``socket``: the replicator's own UNIX socket. PRIVATE to this collection."""
+
+import errno
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _protocol
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
+
+SERVER = "replicator-doveadm-server"
+CLIENT = "replicator-doveadm-client"
+MAJOR = "1"
+
+CURES = {
+    errno.ENOENT: (
+        "Dovecot is stopped, or the replicator's listener is not configured (its mode is 0 by default, and then there "
+        "is no socket)",
+        "check `systemctl status dovecot`, and give `service replicator { unix_listener replicator-doveadm { } }` a "
+        "mode such as 0600, as the role mailops.dovecot_replication.replication does; if base_dir is elsewhere, give "
+        "config_file or socket_path",
+    ),
+    errno.ECONNREFUSED: (
+        "Dovecot is stopped, or the listener was taken out of the configuration and its socket file stayed behind",
+        "start Dovecot, or configure the listener again",
+    ),
+    errno.EACCES: (
+        "the socket belongs to another user",
+        "run the task as root (become: true) or as the owner of the socket",
+    ),
+}
+
+
+class SocketClient(ReplicatorClient):
+    """One connection to ``replicator-doveadm``, one command per round trip.
+
+    The server handles one line per read event and would answer the next request with the rest, so there is no
+    pipelining.
+    """
+
+    transport = "socket"
+
+    def __init__(self, path, timeout):
+        self._socket = LineSocket(path, timeout, CURES)
+        greeting = self._socket.read_line()
+        fields = _protocol.decode_line(greeting or b"")
+        if fields[:3] != ["VERSION", SERVER, MAJOR]:
+            self._socket.close()
+            raise self._socket.failure(
+                "it closed the connection" if greeting is None else "it greets with %r" % greeting,
+                "this is not the replicator's doveadm socket but another service's",
+                "give the path of the socket named replicator-doveadm as socket_path",
+            )
+        self._socket.write(_protocol.encode_line("VERSION", CLIENT, MAJOR, "0"))
+
+    def overview(self):
+        return self._parsed(_protocol.parse_overview, self._paragraph("STATUS"))
+
+    def users(self, mask="*"):
+        rows = self._paragraph("STATUS", mask)
+        return {row.username: row for row in self._parsed(_each(_protocol.parse_user), rows)}
+
+    def dsyncs(self):
+        return self._parsed(_each(_protocol.parse_slot), self._paragraph("STATUS-DSYNC"))
+
+    def replicate(self, names, priority):
+        for name in names:
+            self._command("REPLICATE", priority, "", name)
+
+    def remove(self, names):
+        for name in names:
+            self._command("REMOVE", name, accept=("User not found",))
+
+    def close(self):
+        self._socket.close()
+
+    def _command(self, *fields, **options):
+        self._socket.write(_protocol.encode_line(*fields))
+        reply = self._socket.read_line()
+        if reply is None:
+            raise self._closed(fields)
+        if reply[:1] == b"+":
+            return
+        refusal = _protocol.decode_line(reply[1:])[0]
+        if reply[:1] != b"-" or refusal not in options.get("accept", ()):
+            raise self._socket.failure("%s was answered with %r" % (" ".join(fields), reply))
+
+    def _paragraph(self, *fields):
+        self._socket.write(_protocol.encode_line(*fields))
+        lines = self._socket.read_paragraph()
+        if lines is None:
+            raise self._closed(fields)
+        return lines
+
+    def _parsed(self, parse, lines):
+        try:
+            return parse(lines)
+        except ValueError as error:
+            raise self._socket.failure("cannot make sense of its answer, %s" % error) from error
+
+    def _closed(self, fields):
+        return self._socket.failure(
+            "it closed the connection during %s" % fields[0],
+            "the replicator was restarted (a reload of Dovecot does that) or has died",
+            "look at Dovecot's log, then run the task again",
+        )
+
+
+def _each(parse):
+    return lambda lines: [parse(line) for line in lines]

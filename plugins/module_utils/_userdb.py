@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which users exist, as Dovecot's auth service knows it. PRIVATE to this collection.
+
+The ``auth-userdb`` socket is what Dovecot's own mail processes ask. One connection answers any number of look-ups and
+gives each name as Dovecot writes it, whatever the case it was asked in.
+"""
+
+import errno
+import os
+import re
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import decode_line, encode_line
+
+USERDB_SOCKET = "auth-userdb"
+MAJOR = "1"
+# Look-ups under way at once. More would let both sides fill their buffers and wait for each other.
+WINDOW = 100
+# From so many names on, one listing of all users is cheaper for the userdb than a look-up of each.
+LISTING_PAYS = 100
+# Names that a look-up gives back as they are. A listed name may be spelt otherwise, or refused by auth_username_chars.
+PLAIN = re.compile(r"[a-z0-9._@-]+\Z")
+
+CURES = {
+    errno.ENOENT: (
+        "Dovecot is stopped, or its base_dir is elsewhere",
+        "start Dovecot, or name its configuration with config_file, or leave the userdb out with check_userdb: false",
+    ),
+    errno.ECONNREFUSED: ("Dovecot is stopped", "start Dovecot"),
+    errno.EACCES: ("the socket belongs to another user", "run the task as root (become: true)"),
+}
+
+
+class Userdb:
+    """Dovecot's user databases, through ``auth-userdb`` of one instance. Raises DovecotError."""
+
+    def __init__(self, base_dir, timeout):
+        self._socket = LineSocket(os.path.join(base_dir, USERDB_SOCKET), timeout, CURES)
+        self._last_id = 0
+        while True:
+            fields = self._read()
+            if fields[0] == "VERSION" and fields[1] != MAJOR:
+                raise self._socket.failure("it speaks version %s of the protocol, not %s" % (fields[1], MAJOR))
+            if fields[0] == "SPID":
+                break
+        self._socket.write(encode_line("VERSION", MAJOR, "0"))
+
+    def find(self, names):
+        """Return a dict: each of the names that exists, to the name by which Dovecot knows that user."""
+        names = set(names)
+        found = {}
+        if len(names) >= LISTING_PAYS:
+            try:
+                found = {name: name for name in names & self.names() if PLAIN.match(name)}
+            except DovecotError:
+                pass  # a userdb that cannot be listed can still be asked
+        waiting = {}
+        for name in names.difference(found):
+            self._ask(waiting, name)
+            if len(waiting) >= WINDOW:
+                self._collect(waiting, found)
+        while waiting:
+            self._collect(waiting, found)
+        return found
+
+    def names(self, mask="*"):
+        """Return all names that match the mask, a set."""
+        request = self._next_id()
+        self._socket.write(encode_line("LIST", request, "service=doveadm"))
+        matches = mask_matcher(mask)
+        names = set()
+        while True:
+            fields = self._read()
+            if fields[:2] == ["LIST", request]:
+                if matches(fields[2]):
+                    names.add(fields[2])
+            elif fields[:2] == ["DONE", request]:
+                if "fail" in fields[2:]:
+                    raise self._socket.failure(
+                        "the userdb cannot list its users",
+                        "it has no way to (userdb static), or its iteration is not configured or fails",
+                        "run `doveadm user '*'` and look at Dovecot's log; SQL needs iterate_query, LDAP needs "
+                        "iterate_attrs and iterate_filter; or name the users instead of a mask",
+                    )
+                return names
+
+    def close(self):
+        self._socket.close()
+
+    def _ask(self, waiting, name):
+        request = self._next_id()
+        waiting[request] = name
+        self._socket.write(encode_line("USER", request, name, "service=doveadm"))
+
+    def _collect(self, waiting, found):
+        fields = self._read()
+        name = waiting.pop(fields[1], None) if len(fields) > 1 else None
+        if name is None:
+            return
+        if fields[0] == "USER":
+            found[name] = fields[2]
+        elif fields[0] != "NOTFOUND":
+            raise DovecotError(
+                "Looking up %s in the userdb" % name,
+                " ".join(fields[2:]) or "temporary failure",
+                cure="run `doveadm user %s` and look at Dovecot's log" % name,
+            )
+
+    def _next_id(self):
+        self._last_id += 1
+        return str(self._last_id)
+
+    def _read(self):
+        line = self._socket.read_line()
+        if line is None:
+            raise self._socket.failure(
+                "it closed the connection",
+                "Dovecot was stopped or reloaded, or its auth process has died",
+                "look at Dovecot's log, then run the task again",
+            )
+        return decode_line(line)

@@ -1,0 +1,410 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: dovecot_config
+short_description: Write Dovecot configuration files as one validated change
+version_added: 0.1.0
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+description:
+  - Brings any number of configuration files of Dovecot 2.3 into the wanted state, all of them or none.
+  - What the configuration would become is put together in a private directory first and read by C(doveconf) there. When Dovecot
+    does not accept it, or would not do what O(expect) asks for, the task fails and nothing has been changed.
+  - Then the files are written, each in one step, and C(doveconf) reads them again where they are. When that fails every file is put
+    back as it was.
+  - Dovecot is not reloaded. Notify a handler for that.
+  - In check mode everything but the writing is done, so an invalid configuration is found there as well.
+options:
+  config_file:
+    description:
+      - Dovecot's main configuration file. Its directory is the one whose files are managed.
+    type: path
+    default: /etc/dovecot/dovecot.conf
+  files:
+    description:
+      - The files to manage. All must be in the directory of O(config_file) or below.
+      - Do not put secrets here but into O(secrets).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path of the file. The directory must exist.
+        type: path
+        required: true
+      content:
+        description: The whole content. Required with O(files[].state=present).
+        type: str
+      mode:
+        description: The permissions as an octal number in quotes.
+        type: str
+        default: "0644"
+      owner:
+        description: Name of the user that owns the file.
+        type: str
+        default: root
+      group:
+        description: Name of the group that owns the file.
+        type: str
+        default: root
+      state:
+        description: Whether the file shall exist.
+        type: str
+        choices: [present, absent]
+        default: present
+  secrets:
+    description:
+      - Settings whose values must not be seen, such as V(doveadm_password), with their values.
+      - They are written, quoted as Dovecot needs it, to O(secrets_file). They appear neither in the result nor in the diff nor in
+        the log; the diff only tells whether a value changes.
+      - With an empty dictionary the file is removed.
+    type: dict
+  secrets_file:
+    description:
+      - The file for O(secrets), always owned by root with permissions 0600.
+      - Include it in one of the other files by C(!include_try), which lets processes that are not root go on without it. Choose a name
+        that no other include matches, such as one that ends in C(.conf.ext).
+    type: path
+  expect:
+    description:
+      - What Dovecot must say of the new configuration. A setting can be written correctly and still be overridden in a file that is
+        read later, or be written where Dovecot does not look for it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      setting:
+        description: The setting as C(doveconf) names it, such as V(plugin/mail_replica).
+        type: str
+        required: true
+      value:
+        description: What the setting must be.
+        type: str
+      contains:
+        description: Words that must be among those of the setting.
+        type: list
+        elements: str
+      protocols:
+        description:
+          - Protocols in whose sections the same must be true. Those that are not enabled in Dovecot's setting C(protocols) are left
+            out; V(lda) and V(doveadm) are always looked at.
+        type: list
+        elements: str
+        default: []
+      because:
+        description: An explanation that is shown when the expectation is not met.
+        type: str
+  require_users:
+    description:
+      - Users that must exist because the configuration names them. C(doveconf) does not look, but Dovecot would not start.
+    type: list
+    elements: str
+    default: []
+  require_groups:
+    description:
+      - Groups that must exist because the configuration names them.
+    type: list
+    elements: str
+    default: []
+  missing_ok:
+    description:
+      - Whether check mode accepts a host without Dovecot, since an earlier task would have installed it. The configuration cannot be
+        validated then. Without check mode a host without Dovecot always fails.
+    type: bool
+    default: true
+attributes:
+  check_mode:
+    description: Can run in check mode and return the changed status prediction without modifying the host.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed, or possibly needs changing in check mode. Secrets are masked.
+    support: full
+  platform:
+    description: The operating systems the module works on.
+    support: full
+    platforms: posix
+notes:
+  - Needs Dovecot 2.3 and Python 3.6 or newer on the managed host, and root.
+  - An C(!include) of an absolute path below the directory of O(config_file) is followed to the new files, too. One that leads there
+    under another name, through a symbolic link, is only seen by the second validation.
+seealso:
+  - name: Dovecot's configuration file syntax
+    description: What may be written into the files.
+    link: https://doc.dovecot.org/2.3/configuration_manual/config_file/config_file_syntax/
+"""
+
+EXAMPLES = r"""
+- name: Replicate to the other host
+  mailops.dovecot_replication.dovecot_config:
+    files:
+      - path: /etc/dovecot/conf.d/11-replication.conf
+        content: |
+          !include_try ../replication-secret.conf.ext
+          mail_plugins = $mail_plugins notify replication
+          plugin {
+            mail_replica = tcp:mx2.example.org:12345
+          }
+    secrets:
+      doveadm_password: "{{ vault_doveadm_password }}"
+    secrets_file: /etc/dovecot/replication-secret.conf.ext
+    expect:
+      - setting: plugin/mail_replica
+        value: tcp:mx2.example.org:12345
+      - setting: mail_plugins
+        contains: [notify, replication]
+        protocols: [lda, lmtp, imap, pop3]
+        because: changes made by a protocol without these plugins are not replicated
+  notify: Reload Dovecot
+
+- name: Take the file away again, and the secret with it
+  mailops.dovecot_replication.dovecot_config:
+    files:
+      - path: /etc/dovecot/conf.d/11-replication.conf
+        state: absent
+    secrets: {}
+    secrets_file: /etc/dovecot/replication-secret.conf.ext
+  notify: Reload Dovecot
+"""
+
+RETURN = r"""
+files:
+  description: The files that changed, in the order of their paths.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The path of the file.
+      type: str
+      sample: /etc/dovecot/conf.d/11-replication.conf
+    action:
+      description: What was done to it. V(mode) means that only permissions or owner changed.
+      type: str
+      sample: created
+validated:
+  description: Whether Dovecot has read the configuration and all expectations are met. False only in check mode without Dovecot.
+  returned: success
+  type: bool
+  sample: true
+dovecot_version:
+  description: The version of Dovecot, null when it is not installed.
+  returned: success
+  type: str
+  sample: 2.3.19.1 (9b53102964)
+"""
+
+import grp
+import os
+import pwd
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _config_files as config_files
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, find_command
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+
+ARGUMENTS = {
+    "config_file": {"type": "path", "default": "/etc/dovecot/dovecot.conf"},
+    "files": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str"},
+            "mode": {"type": "str", "default": "0644"},
+            "owner": {"type": "str", "default": "root"},
+            "group": {"type": "str", "default": "root"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        "required_if": [("state", "present", ["content"])],
+    },
+    "secrets": {"type": "dict", "no_log": True},
+    "secrets_file": {"type": "path", "no_log": False},
+    "expect": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "setting": {"type": "str", "required": True},
+            "value": {"type": "str"},
+            "contains": {"type": "list", "elements": "str"},
+            "protocols": {"type": "list", "elements": "str", "default": []},
+            "because": {"type": "str"},
+        },
+        "mutually_exclusive": [("value", "contains")],
+        "required_one_of": [("value", "contains")],
+    },
+    "require_users": {"type": "list", "elements": "str", "default": []},
+    "require_groups": {"type": "list", "elements": "str", "default": []},
+    "missing_ok": {"type": "bool", "default": True},
+}
+
+
+def account_id(look_up, name, what):
+    try:
+        return look_up(name)[2]
+    except KeyError:
+        raise DovecotError(
+            "Looking for the %s %s" % (what, name),
+            "there is no such %s on this host" % what,
+            cure="create it first, or name the one that exists",
+        )
+
+
+def account_name(look_up, number):
+    try:
+        return look_up(number)[0]
+    except KeyError:
+        return str(number)
+
+
+def wanted_files(parameters, config_dir):
+    """Return a dict of path to File of all that is asked for."""
+    wanted = {}
+
+    def add(path, entry):
+        path = os.path.normpath(path)
+        if not path.startswith(config_dir + "/"):
+            raise DovecotError(
+                "Planning %s" % path, "it is not below %s, where this Dovecot's configuration is" % config_dir
+            )
+        if path in wanted:
+            raise DovecotError("Planning %s" % path, "it is named twice")
+        wanted[path] = entry
+
+    for item in parameters["files"]:
+        if item["state"] == "absent":
+            add(item["path"], config_files.ABSENT)
+            continue
+        try:
+            mode = int(item["mode"], 8)
+        except ValueError:
+            raise DovecotError("Planning %s" % item["path"], "its mode %s is not an octal number" % item["mode"])
+        owner = account_id(pwd.getpwnam, item["owner"], "user")
+        group = account_id(grp.getgrnam, item["group"], "group")
+        add(item["path"], config_files.File(item["content"].encode("utf-8"), mode, owner, group))
+
+    if parameters["secrets"]:
+        try:
+            content = config_files.secrets_content(parameters["secrets"])
+        except ValueError as error:
+            raise DovecotError("Writing the secrets", str(error))
+        add(parameters["secrets_file"], config_files.File(content.encode("utf-8"), 0o600, 0, 0))
+    elif parameters["secrets"] is not None:
+        add(parameters["secrets_file"], config_files.ABSENT)
+    return wanted
+
+
+def require_accounts(parameters):
+    for name in parameters["require_users"]:
+        account_id(pwd.getpwnam, name, "user")
+    for name in parameters["require_groups"]:
+        account_id(grp.getgrnam, name, "group")
+
+
+def refuse(problems, outcome):
+    raise DovecotError(
+        "Validating the configuration",
+        "; ".join(problems),
+        cure="%s; mend what is named, or what overrides it in a file that is read later" % outcome,
+    )
+
+
+def problems_of(module, config_file):
+    doveconf = Doveconf(module.run_command, config_file)
+    return config_files.check(doveconf, module.params["expect"], module.params["secrets"])
+
+
+def validate_staged(module, config_dir, changes):
+    """Have Dovecot read the configuration as it would be; raise DovecotError when it is not right."""
+    # Secrets are written here: mkdtemp makes the directory readable for its owner alone.
+    directory = tempfile.mkdtemp(prefix="dovecot_config", dir=module.tmpdir)
+    try:
+        config_files.stage(config_dir, changes, directory)
+        staged = os.path.join(directory, os.path.basename(module.params["config_file"]))
+        try:
+            problems = problems_of(module, staged)
+        except DovecotError as error:
+            problems = [str(error)]
+        if problems:
+            refuse([problem.replace(directory, config_dir) for problem in problems], "nothing was changed")
+    finally:
+        shutil.rmtree(directory)
+
+
+def validate(module, outcome):
+    """Have Dovecot read the configuration where it is."""
+    problems = problems_of(module, module.params["config_file"])
+    if problems:
+        refuse(problems, outcome)
+
+
+def run(module):
+    parameters = module.params
+    config_file = os.path.normpath(parameters["config_file"])
+    config_dir = os.path.dirname(config_file)
+    version = Doveconf(module.run_command, config_file).refuse_without_replicator()
+    wanted = wanted_files(parameters, config_dir)
+    changes = config_files.plan(wanted)
+
+    installed = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in wanted)
+    if installed:
+        require_accounts(parameters)
+        for change in changes:
+            if change.action == "created" and not os.path.isdir(os.path.dirname(change.path)):
+                raise DovecotError("Planning %s" % change.path, "its directory does not exist")
+        if changes:
+            validate_staged(module, config_dir, changes)
+        else:
+            validate(module, "nothing was changed")
+    elif not (module.check_mode and parameters["missing_ok"]):
+        raise DovecotError(
+            "Configuring Dovecot",
+            "there is no %s" % (config_file if find_command("doveconf") else "doveconf command"),
+            "Dovecot is not installed on this host, or its configuration lies elsewhere",
+            "install Dovecot 2.3, which the role does with `replication_install: true`",
+        )
+
+    if changes and not module.check_mode:
+        config_files.apply(changes, lambda: validate(module, "all files are as they were before"))
+
+    names = list(parameters["secrets"] or {})
+    result = {
+        "changed": bool(changes),
+        "files": [{"path": change.path, "action": change.action} for change in changes],
+        "validated": installed,
+        "dovecot_version": version,
+    }
+    if module._diff:
+        result["diff"] = config_files.describe(
+            changes,
+            names,
+            lambda uid: account_name(pwd.getpwuid, uid),
+            lambda gid: account_name(grp.getgrgid, gid),
+        )
+    return result
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=ARGUMENTS,
+        required_by={"secrets": ["secrets_file"], "secrets_file": ["secrets"]},
+        supports_check_mode=True,
+    )
+    try:
+        result = run(module)
+    except DovecotError as error:
+        module.fail_json(msg=str(error))
+    except (IOError, OSError) as error:
+        module.fail_json(msg="Writing %s failed: %s." % (error.filename, error.strerror))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,292 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: replicator_info
+short_description: Read the state of Dovecot's replicator
+version_added: 0.1.0
+description:
+  - Returns what C(doveadm replicator status), C(doveadm replicator status MASK) and C(doveadm replicator dsync-status)
+    show, as data, with absolute times.
+notes:
+  - The queues do not count users that are being synced at the moment. Nothing is going on when all of them are 0 and no
+    entry of RV(dsyncs) has a username.
+  - On the host to which mail is replicated, syncs started by the other host move RV(users[].last_fast_sync) but never
+    RV(users[].last_successful_sync). An old success there is no sign of trouble.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.attributes.info_module
+  - mailops.dovecot_replication.replicator
+options:
+  users:
+    description: Return the entries of these users, those that are on the list. Wildcards are refused here.
+    type: list
+    elements: str
+    aliases: [name, user]
+  user_mask:
+    description:
+      - Return the entries whose names match this mask. C(*) stands for any characters and C(?) for one; upper and lower
+        case differ.
+    type: str
+  gather:
+    description:
+      - What to read.
+      - When not given, V(overview) and V(dsyncs), and V(users) too when O(users) or O(user_mask) is given.
+    type: list
+    elements: str
+    choices: [overview, users, dsyncs]
+  failed_only:
+    description: Of the users, return only those whose last sync failed.
+    type: bool
+    default: false
+  older_than:
+    description:
+      - Of the users, return only those whose last sync with success ended longer ago than this, or who have had none.
+      - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
+    type: str
+  limit:
+    description: Of the users, return at most so many, the first by name.
+    type: int
+seealso:
+  - module: mailops.dovecot_replication.replicator_user
+  - module: mailops.dovecot_replication.replicator_replicate
+"""
+
+EXAMPLES = r"""
+- name: Read how much is queued
+  mailops.dovecot_replication.replicator_info:
+  register: replicator
+
+- name: Fail when users wait for another try
+  ansible.builtin.assert:
+    that: replicator.overview.waiting_failed + replicator.overview.queued_failed == 0
+
+- name: Name the first ten users whose sync fails
+  mailops.dovecot_replication.replicator_info:
+    user_mask: "*"
+    gather: [users]
+    failed_only: true
+    limit: 10
+  register: failing
+
+- name: Fail when a mailbox has not been synced for a day
+  mailops.dovecot_replication.replicator_info:
+    user_mask: "*"
+    gather: [users]
+    older_than: 1d
+  register: stale
+  failed_when: stale is failed or stale.users | length > 0
+"""
+
+RETURN = r"""
+overview:
+  description: How many users are in which state.
+  returned: when V(overview) is gathered
+  type: dict
+  contains:
+    queued_sync:
+      description: Queued with priority C(sync).
+      type: int
+    queued_high:
+      description: Queued with priority C(high).
+      type: int
+    queued_low:
+      description: Queued with priority C(low).
+      type: int
+    queued_failed:
+      description: Their last sync failed, and the next try is due.
+      type: int
+    queued_full_resync:
+      description: Their regular full sync is due. New users are counted here.
+      type: int
+    waiting_failed:
+      description: Their last sync failed, and the next try is not due yet.
+      type: int
+    known_users:
+      description: All users on the list.
+      type: int
+  sample:
+    queued_sync: 0
+    queued_high: 0
+    queued_low: 2
+    queued_failed: 0
+    queued_full_resync: 0
+    waiting_failed: 1
+    known_users: 230
+users:
+  description: Entries of the replicator's list, sorted by name.
+  returned: when V(users) is gathered
+  type: list
+  elements: dict
+  contains:
+    username:
+      description: Name of the user.
+      type: str
+    priority:
+      description: Priority with which the user is queued; V(none) when it is not.
+      type: str
+    last_fast_sync:
+      description: When the last sync started, ISO 8601 in UTC; null for never.
+      type: str
+    last_full_sync:
+      description: When the last full sync started, ISO 8601 in UTC; null for never.
+      type: str
+    last_successful_sync:
+      description: When the last sync ended with success, ISO 8601 in UTC; null for never.
+      type: str
+    fast_sync_age:
+      description: Seconds since RV(users[].last_fast_sync); null for never.
+      type: int
+    full_sync_age:
+      description: Seconds since RV(users[].last_full_sync); null for never.
+      type: int
+    successful_sync_age:
+      description: Seconds since RV(users[].last_successful_sync); null for never.
+      type: int
+    failed:
+      description: Whether the last sync that ended has failed.
+      type: bool
+    running:
+      description: Whether a sync of the user is running now, started by this host.
+      type: bool
+    next_sync:
+      description: Seconds until the next sync is due; null before Dovecot 2.3.20, which does not tell.
+      type: int
+  sample:
+    - username: alice@example.org
+      priority: none
+      last_fast_sync: '2026-11-23T11:51:29Z'
+      last_full_sync: '2026-11-23T11:51:29Z'
+      last_successful_sync: '2026-11-23T11:51:30Z'
+      fast_sync_age: 61
+      full_sync_age: 61
+      successful_sync_age: 60
+      failed: false
+      running: false
+      next_sync: null
+dsyncs:
+  description:
+    - The replicator's connections to the local doveadm server, one for each sync that has ever run at the same time as
+      others. There are none after a start.
+  returned: when V(dsyncs) is gathered
+  type: list
+  elements: dict
+  contains:
+    username:
+      description: Whose sync is running; null when none is.
+      type: str
+    type:
+      description: V(full), V(normal) or V(incremental); null when no sync is running.
+      type: str
+    status:
+      description: What Dovecot says of it. C(Not connected) is how an idle one looks.
+      type: str
+  sample:
+    - username: alice@example.org
+      type: incremental
+      status: Waiting for dsync to finish
+dovecot_version:
+  description: Version of the installed Dovecot; null when it cannot be asked.
+  returned: success
+  type: str
+  sample: 2.3.19.1 (9b53102964)
+socket_path:
+  description: Path of the replicator's socket.
+  returned: success
+  type: str
+  sample: /run/dovecot/replicator-doveadm
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: socket
+"""
+
+import time
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import (
+    age,
+    iso_time,
+    parse_duration,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS, Session
+
+
+def work(session):
+    gather = session.params["gather"]
+    names = session.named_users()
+    if gather is None:
+        by_user = names is not None or session.params["user_mask"] is not None
+        gather = ["overview", "dsyncs"] + (["users"] if by_user else [])
+    result = dict(changed=False, dovecot_version=session.dovecot_version(), socket_path=session.socket_path)
+    if "overview" in gather:
+        result["overview"] = session.client.overview()
+    # The users before the slots: a sync that starts in between is then seen as running, never as not there.
+    statuses = selected(session, names) if "users" in gather else []
+    slots = session.client.dsyncs() if statuses or "dsyncs" in gather else []
+    if "users" in gather:
+        running = {slot.username for slot in slots}
+        now = time.time()
+        result["users"] = [described(status, now, status.username in running) for status in statuses]
+    if "dsyncs" in gather:
+        result["dsyncs"] = [dict(slot._asdict()) for slot in slots]
+    return result
+
+
+def selected(session, names):
+    """Return the entries that the options ask for, sorted by name."""
+    params = session.params
+    names = None if names is None else set(names)
+    older_than = None if params["older_than"] is None else parse_duration("older_than", params["older_than"])
+    statuses = session.client.users(params["user_mask"] or "*")
+    now = time.time()
+
+    def wanted(status):
+        if names is not None and status.username not in names:
+            return False
+        if params["failed_only"] and not status.failed:
+            return False
+        since = age(status.last_successful_sync, now)
+        return older_than is None or since is None or since > older_than
+
+    chosen = sorted(filter(wanted, statuses.values()), key=lambda status: status.username)
+    return chosen[: params["limit"]]
+
+
+def described(status, now, running):
+    return dict(
+        username=status.username,
+        priority=status.priority,
+        last_fast_sync=iso_time(status.last_fast_sync),
+        last_full_sync=iso_time(status.last_full_sync),
+        last_successful_sync=iso_time(status.last_successful_sync),
+        fast_sync_age=age(status.last_fast_sync, now),
+        full_sync_age=age(status.last_full_sync, now),
+        successful_sync_age=age(status.last_successful_sync, now),
+        failed=status.failed,
+        running=running,
+        next_sync=status.next_sync,
+    )
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            USER_OPTIONS,
+            gather=dict(type="list", elements="str", choices=["overview", "users", "dsyncs"]),
+            failed_only=dict(type="bool", default=False),
+            older_than=dict(type="str"),
+            limit=dict(type="int"),
+        ),
+        mutually_exclusive=[["users", "user_mask"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

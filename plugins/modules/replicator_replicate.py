@@ -1,0 +1,219 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: replicator_replicate
+short_description: Ask Dovecot's replicator to sync users now
+version_added: 0.1.0
+description:
+  - Queues users for replication, as C(doveadm replicator replicate) does, and with O(wait=true) proves that their mail
+    is on the peer.
+  - Asking is an action, so a task without O(max_age) reports a change each time. With O(max_age) only users whose last
+    success is older are asked for, which makes the task idempotent.
+notes:
+  - A user of O(users) that the replicator does not know yet is put on its list.
+  - C(doveadm replicator replicate -f) is not offered. In no release of Dovecot does it start a full sync; it only
+    moves the time of the next one further away.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.replicator
+  - mailops.dovecot_replication.replicator.wait
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details:
+      - Idempotent with O(max_age).
+options:
+  users:
+    description: Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+    type: list
+    elements: str
+    aliases: [name, user]
+  user_mask:
+    description:
+      - Users on the replicator's list whose names match this mask. C(*) stands for any characters and C(?) for one;
+        upper and lower case differ.
+      - The userdb is not asked; use M(mailops.dovecot_replication.replicator_user) to put its users on the list.
+    type: str
+  priority:
+    description:
+      - Priority in the replicator's queue. Dovecot itself queues new mail with high priority, everything else with low.
+    type: str
+    choices: [low, high]
+    default: low
+  max_age:
+    description:
+      - Leave those users alone whose last sync ended with success less than this long ago.
+      - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
+    type: str
+  check_userdb:
+    description:
+      - Whether to fail, before anything is asked for, when the userdb does not have one of O(users).
+    type: bool
+    default: true
+seealso:
+  - module: mailops.dovecot_replication.replicator_user
+  - module: mailops.dovecot_replication.replicator_info
+"""
+
+EXAMPLES = r"""
+- name: Bring two mailboxes up to date on the peer, and fail if that is not possible
+  mailops.dovecot_replication.replicator_replicate:
+    users:
+      - alice@example.org
+      - bob@example.org
+    priority: high
+    wait: true
+    wait_timeout: 60
+
+- name: Sync everyone who has not been synced for an hour
+  mailops.dovecot_replication.replicator_replicate:
+    user_mask: "*"
+    max_age: 1h
+
+- name: Show who that would be
+  mailops.dovecot_replication.replicator_replicate:
+    user_mask: "*"
+    max_age: 1h
+  check_mode: true
+  register: stale
+
+- name: Try again while a peer comes back
+  mailops.dovecot_replication.replicator_replicate:
+    user_mask: "*@example.org"
+    max_age: 5m
+    wait: true
+  register: sync
+  until: sync is succeeded
+  retries: 5
+  delay: 30
+"""
+
+RETURN = r"""
+requested:
+  description: Names that were asked for, or would be in check mode. Sorted.
+  returned: success, and failure of the waiting
+  type: list
+  elements: str
+  sample: [alice@example.org]
+skipped_users:
+  description: Users that were left alone because of O(max_age). Sorted by name.
+  returned: success, and failure of the waiting
+  type: list
+  elements: dict
+  contains:
+    username:
+      description: Name of the user.
+      type: str
+      sample: bob@example.org
+    reason:
+      description: Why it was left alone.
+      type: str
+      sample: synced 12 seconds ago
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: socket
+synced_users:
+  description: Names whose sync succeeded. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+  sample: [alice@example.org]
+failed_users:
+  description: Names whose sync failed. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+  sample: []
+dropped_users:
+  description:
+    - Names that the replicator has taken off its list, as the account is missing on the peer or is not to be replicated.
+    - Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+  sample: []
+pending_users:
+  description: Names whose sync had not ended when O(wait_timeout) was over. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+  sample: []
+elapsed:
+  description: Seconds waited.
+  returned: when O(wait=true) and not in check mode
+  type: float
+  sample: 0.412
+unknown_users:
+  description: Names that the userdb does not have. Sorted.
+  returned: failure because of them
+  type: list
+  elements: str
+  sample: [nobody@example.org]
+"""
+
+import time
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
+    plan_replication,
+    replication_diff,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
+    USER_OPTIONS,
+    WAIT_OPTIONS,
+    Session,
+)
+
+
+def work(session):
+    params = session.params
+    max_age = None if params["max_age"] is None else parse_duration("max_age", params["max_age"])
+    names = session.named_users()
+    if names is not None and params["check_userdb"]:
+        names = session.known_to_userdb(names)
+    statuses = session.client.users("*" if names is not None else params["user_mask"])
+    if names is None and not statuses:
+        session.warn("No user on the replicator's list matches %s." % params["user_mask"])
+    plan = plan_replication(statuses, statuses if names is None else names, time.time(), max_age)
+    result = dict(
+        changed=bool(plan.requested),
+        requested=plan.requested,
+        skipped_users=[dict(username=name, reason=reason) for name, reason in plan.skipped],
+        diff=replication_diff(plan),
+    )
+    if not session.check_mode:
+        session.client.replicate(plan.requested, params["priority"])
+        if params["wait"]:
+            session.wait_for_syncs(plan.requested, result)
+    return result
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            USER_OPTIONS,
+            priority=dict(type="str", choices=["low", "high"], default="low"),
+            max_age=dict(type="str"),
+            check_userdb=dict(type="bool", default=True),
+            **WAIT_OPTIONS,
+        ),
+        required_one_of=[["users", "user_mask"]],
+        mutually_exclusive=[["users", "user_mask"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: replicator_user
+short_description: Manage which users are on the list of Dovecot's replicator
+version_added: 0.1.0
+description:
+  - Puts users on the list of Dovecot 2.3's replicator, or takes them off it, as C(doveadm replicator add) and
+    C(doveadm replicator remove) do, and reports a change only where the list really changes.
+  - The whole list is read once and only the difference is carried out, over one connection, so that a task with 100,000
+    names is as good as one with a single name. Give the names as a list; do not loop over them.
+  - An added user is also queued with low priority. Up to Dovecot 2.3.19 a user that was merely added waits as long as
+    any other user's sync is failing.
+notes:
+  - The replicator builds its list itself. At each start it takes every user that C(doveadm user '*') lists, and any
+    change to a mailbox puts its user on the list. So O(state=absent) does not last while the account exists. To keep a
+    user out for good, set the userdb field C(noreplicate) on both hosts.
+  - A user that exists here but not at the peer is dropped from the list by its first sync. Create accounts on both
+    hosts before adding them; O(wait=true) finds the ones that were forgotten.
+  - The replicator tells C(Alice@example.org) from C(alice@example.org), the userdb does not. With O(check_userdb=true)
+    names are put on the list as the userdb spells them, so that a mailbox never has two entries.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.replicator
+  - mailops.dovecot_replication.replicator.wait
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  users:
+    description:
+      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+    type: list
+    elements: str
+    aliases: [name, user]
+  user_mask:
+    description:
+      - Users whose names match this mask. C(*) stands for any characters and C(?) for one; upper and lower case differ.
+      - With O(state=present) the names are taken from the userdb, with O(state=absent) from the replicator's list.
+      - Together with O(users) only as the limit of O(exclusive=true).
+    type: str
+  state:
+    description: Whether the users are to be on the replicator's list.
+    type: str
+    choices: [present, absent]
+    default: present
+  exclusive:
+    description:
+      - Whether exactly O(users) stay on the list, among the names that match O(user_mask) or among all.
+      - An empty list of users is refused, as it would take everyone off the list.
+    type: bool
+    default: false
+  check_userdb:
+    description:
+      - Whether to fail, before anything is changed, when the userdb does not have one of O(users).
+      - Dovecot itself accepts any name and drops it again without a word.
+      - Only for O(state=present).
+    type: bool
+    default: true
+seealso:
+  - module: mailops.dovecot_replication.replicator_replicate
+  - module: mailops.dovecot_replication.replicator_info
+"""
+
+EXAMPLES = r"""
+- name: Replicate two new mailboxes, and wait until they are on the peer
+  mailops.dovecot_replication.replicator_user:
+    users:
+      - alice@example.org
+      - bob@example.org
+    wait: true
+
+- name: Replicate everyone in a domain
+  mailops.dovecot_replication.replicator_user:
+    user_mask: "*@example.org"
+
+- name: Show who would be put on the list, without doing it
+  mailops.dovecot_replication.replicator_user:
+    user_mask: "*"
+  check_mode: true
+  diff: true
+  register: missing
+
+- name: Of this domain, replicate these users and no others
+  mailops.dovecot_replication.replicator_user:
+    users: "{{ replicated_mailboxes }}"
+    user_mask: "*@example.org"
+    exclusive: true
+
+- name: Forget a deleted account
+  mailops.dovecot_replication.replicator_user:
+    name: carol@example.org
+    state: absent
+"""
+
+RETURN = r"""
+added:
+  description: Names that were put on the list, or would be in check mode. Sorted.
+  returned: success
+  type: list
+  elements: str
+  sample: [alice@example.org]
+removed:
+  description: Names that were taken off the list, or would be in check mode. Sorted.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+unknown_users:
+  description: Names that the userdb does not have. Sorted. Empty when the userdb was not asked.
+  returned: always, once the userdb was asked
+  type: list
+  elements: str
+  sample: []
+known_users:
+  description: How many users are on the list after the task; in check mode, how many there would be.
+  returned: success
+  type: int
+  sample: 230
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: socket
+synced_users:
+  description: Names of added users whose sync succeeded. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+failed_users:
+  description: Names of added users whose sync failed. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+dropped_users:
+  description: Names of added users that the replicator has taken off its list again. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+pending_users:
+  description: Names of added users whose sync had not ended when O(wait_timeout) was over. Sorted.
+  returned: when O(wait=true) and not in check mode
+  type: list
+  elements: str
+elapsed:
+  description: Seconds waited.
+  returned: when O(wait=true) and not in check mode
+  type: float
+  sample: 0.412
+"""
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
+    membership_diff,
+    plan_absent,
+    plan_present,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
+    USER_OPTIONS,
+    WAIT_OPTIONS,
+    Session,
+    enumerated,
+)
+
+ADDED_PRIORITY = "low"
+
+
+def work(session):
+    params = session.params
+    check_combination(session)
+    listed = session.client.users()
+    plan = make_plan(session, listed)
+    result = dict(
+        changed=bool(plan.add or plan.remove),
+        added=plan.add,
+        removed=plan.remove,
+        unknown_users=[],
+        known_users=len(listed) + len(plan.add) - len(plan.remove),
+        diff=membership_diff(plan),
+    )
+    warn_of_return(session, plan.remove)
+    if not session.check_mode and result["changed"]:
+        session.client.remove(plan.remove)
+        session.client.replicate(plan.add, ADDED_PRIORITY)
+        if params["wait"]:
+            session.wait_for_syncs(plan.add, result)
+        result["known_users"] = session.client.overview()["known_users"]
+    return result
+
+
+def check_combination(session):
+    params = session.params
+    if params["exclusive"]:
+        if params["state"] != "present":
+            session.fail("exclusive goes with state=present: it says which users stay.")
+        if not params["users"]:
+            session.fail(
+                "exclusive needs a list of users that is not empty; an empty one would take everyone off the list."
+            )
+    elif params["users"] is not None and params["user_mask"] is not None:
+        session.fail("users and user_mask exclude each other, except that user_mask limits exclusive=true.")
+
+
+def make_plan(session, listed):
+    params = session.params
+    names = session.named_users()
+    if params["state"] == "absent":
+        return plan_absent(listed, names if names is not None else filter(mask_matcher(params["user_mask"]), listed))
+    if names is None:
+        wanted = session.userdb.names(params["user_mask"])
+        if not wanted:
+            session.warn("No user of the userdb matches %s." % params["user_mask"])
+        return plan_present(listed, wanted)
+    if params["check_userdb"]:
+        names = session.known_to_userdb(names)
+    return plan_present(listed, names, exclusive_scope(session, names))
+
+
+def exclusive_scope(session, names):
+    if not session.params["exclusive"]:
+        return None
+    mask = session.params["user_mask"]
+    if mask is None:
+        return lambda name: True
+    scope = mask_matcher(mask)
+    outside = [name for name in names if not scope(name)]
+    if outside:
+        session.fail("Outside of user_mask %s, to which exclusive is limited: %s." % (mask, enumerated(outside)))
+    return scope
+
+
+def warn_of_return(session, removed):
+    """Say which removals will not last: those of users that still exist."""
+    if not removed:
+        return
+    try:
+        existing = sorted(session.userdb.find(removed))
+    except DovecotError:
+        existing = removed
+    if existing:
+        session.warn(
+            "Taking %s off the list does not last: the account exists, so its next mail or Dovecot's next reload puts "
+            "it back. To keep a user out, set the userdb field noreplicate on both hosts." % enumerated(existing)
+        )
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            USER_OPTIONS,
+            state=dict(type="str", choices=["present", "absent"], default="present"),
+            exclusive=dict(type="bool", default=False),
+            check_userdb=dict(type="bool", default=True),
+            **WAIT_OPTIONS,
+        ),
+        required_one_of=[["users", "user_mask"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Pairs of real hosts, one for each Dovecot 2.3 that Debian gives, configured by the collection's own playbook.
+
+MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
+"""
+
+import os
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "lab"))
+
+import runs  # noqa: E402
+from lab import RELEASES, Lab  # noqa: E402
+
+WITH_REPLICATOR = ["bullseye", "bookworm", "bookworm-backports"]
+WITHOUT_REPLICATOR = ["trixie"]
+CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR + WITHOUT_REPLICATOR
+MX1, MX2 = "mx1.example.org", "mx2.example.org"
+
+
+class Pair:
+    """Two hosts that replicate to each other, and what the tests do with them."""
+
+    def __init__(self, lab, release):
+        self.lab = lab
+        self.release = release
+        self.dovecot = RELEASES[release].dovecot
+
+    def module(self, name, host=MX1, **options):
+        return runs.module(self.lab, host, name, **options)
+
+    def shell(self, script, host=MX1, check=True):
+        return self.lab.execute(host, "sh", "-c", script, check=check)
+
+    def deliver(self, user, host=MX1):
+        token = f"t-{uuid.uuid4().hex}"
+        runs.deliver(self.lab, host, user, token)
+        return token
+
+    def save_unnoticed(self, user, host=MX1):
+        """Put a mail into a mailbox without the replicator being told of it."""
+        token = f"t-{uuid.uuid4().hex}"
+        mail = f"Subject: {token}\n\nHello.\n"
+        self.lab.execute(host, "doveadm", "-o", "mail_plugins=", "save", "-u", user, stdin=mail)
+        return token
+
+    def arrived(self, user, token, host=MX2, **options):
+        return runs.arrived(self.lab, host, user, token, **options)
+
+    def listed(self, host=MX1):
+        """The names on the replicator's list, as doveadm tells."""
+        status = self.shell("doveadm -f tab replicator status '*'", host).stdout
+        return sorted(line.split("\t")[0] for line in status.splitlines()[1:])
+
+
+def start_lab(release):
+    lab = Lab(f"it-{release}")
+    lab.up(release)
+    return lab
+
+
+def prepared(lab, playbook, *options):
+    failed = [line for line in runs.play(lab, HERE / "inventory.yml", playbook, *options) if line["status"] == "failed"]
+    assert not failed, failed
+
+
+@pytest.fixture(scope="session", params=[release for release in WITH_REPLICATOR if release in CHOSEN])
+def pair(request):
+    lab = start_lab(request.param)
+    prepared(lab, runs.MAILHOST, "-e", "mailhost_install=true")
+    prepared(lab, f"{runs.COLLECTION}.setup")
+    yield Pair(lab, request.param)
+    if not os.environ.get("MAILOPS_LAB_KEEP"):
+        lab.down()
+
+
+@pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
+def host_without_replicator(request):
+    lab = start_lab(request.param)
+    lab.execute(MX1, "apt-get", "install", "-y", "dovecot-imapd")
+    yield Pair(lab, request.param)
+    if not os.environ.get("MAILOPS_LAB_KEEP"):
+        lab.down()

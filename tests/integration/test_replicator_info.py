@@ -1,0 +1,66 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""replicator_info on live hosts."""
+
+import re
+
+ALICE = "alice@example.org"
+
+
+def test_what_is_read_without_options(pair):
+    info = pair.module("replicator_info")
+    assert info["changed"] is False
+    assert info["transport"] == "socket"
+    assert info["socket_path"] == "/run/dovecot/replicator-doveadm"
+    assert info["dovecot_version"].startswith(pair.dovecot + " ")
+    assert set(info["overview"]) == {
+        *["queued_sync", "queued_high", "queued_low", "queued_failed", "queued_full_resync"],
+        *["waiting_failed", "known_users"],
+    }
+    assert info["overview"]["known_users"] == len(pair.listed())
+    assert all(slot["username"] is None and slot["type"] is None for slot in info["dsyncs"])
+    assert "users" not in info
+
+
+def test_users_by_mask(pair):
+    pair.module("replicator_replicate", users=[ALICE], wait=True)
+    info = pair.module("replicator_info", user_mask="a*", gather=["users"])
+    assert set(info) >= {"users", "dovecot_version"} and "overview" not in info
+    (alice,) = info["users"]
+    assert alice["username"] == ALICE
+    assert alice["failed"] is False and alice["running"] is False
+    assert alice["priority"] == "none"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", alice["last_successful_sync"])
+    assert 0 <= alice["successful_sync_age"] < 60
+    # Dovecot tells when the next sync is due since 2.3.20.
+    assert isinstance(alice["next_sync"], int) == (pair.release == "bookworm-backports")
+
+
+def test_users_by_name_are_sorted_and_limited(pair):
+    pair.module("replicator_user", user_mask="*")
+    names = ["dave@example.org", ALICE, "bob@example.org"]
+    info = pair.module("replicator_info", users=names)
+    assert [user["username"] for user in info["users"]] == sorted(names)
+    assert "overview" in info and "dsyncs" in info
+    info = pair.module("replicator_info", users=names, limit=2)
+    assert [user["username"] for user in info["users"]] == sorted(names)[:2]
+
+
+def test_filters(pair):
+    pair.module("replicator_replicate", user_mask="*", wait=True)
+    assert pair.module("replicator_info", user_mask="*", failed_only=True)["users"] == []
+    assert pair.module("replicator_info", user_mask="*", older_than="1h")["users"] == []
+    assert pair.module("replicator_info", user_mask="nobody*")["users"] == []
+
+
+def test_a_running_sync_is_seen(pair):
+    pair.shell("pkill -STOP -f doveadm-server; kill -STOP $(cat /run/dovecot/master.pid)", "mx2.example.org")
+    try:
+        pair.module("replicator_replicate", users=[ALICE], priority="high")
+        info = pair.module("replicator_info", users=[ALICE])
+    finally:
+        pair.shell("kill -CONT $(cat /run/dovecot/master.pid); pkill -CONT -f doveadm-server; true", "mx2.example.org")
+    assert info["users"][0]["running"] is True
+    (slot,) = [slot for slot in info["dsyncs"] if slot["username"]]
+    assert slot["username"] == ALICE and slot["type"] in ("full", "normal", "incremental")
+    assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]

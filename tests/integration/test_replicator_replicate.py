@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""replicator_replicate on live hosts."""
+
+import pytest
+
+ALICE, BOB = "alice@example.org", "bob@example.org"
+MX2 = "mx2.example.org"
+ONLY_HERE = "only-here@example.org"
+
+
+def test_waiting_means_that_the_mail_is_there(pair):
+    tokens = {user: pair.save_unnoticed(user) for user in (ALICE, BOB)}
+    result = pair.module("replicator_replicate", users=[BOB, ALICE], priority="high", wait=True)
+    assert result["changed"] and result["requested"] == result["synced_users"] == [ALICE, BOB]
+    assert result["failed_users"] == result["dropped_users"] == result["pending_users"] == []
+    for user, token in tokens.items():
+        assert pair.arrived(user, token, seconds=1) is not None
+
+
+def test_mask_against_the_list(pair):
+    pair.module("replicator_user", user_mask="*")
+    result = pair.module("replicator_replicate", user_mask="?a*@example.org", wait=True)
+    assert result["requested"] == ["carol@example.org", "dave@example.org"]
+    result = pair.module("replicator_replicate", user_mask="nobody*")
+    assert result["changed"] is False and "nobody*" in result["warnings"][0]
+
+
+def test_max_age_makes_it_idempotent(pair):
+    pair.module("replicator_replicate", users=[ALICE, BOB], wait=True)
+    result = pair.module("replicator_replicate", users=[ALICE, BOB], max_age="1h", wait=True)
+    assert result["changed"] is False and result["requested"] == []
+    assert [skipped["username"] for skipped in result["skipped_users"]] == [ALICE, BOB]
+    assert "seconds ago" in result["skipped_users"][0]["reason"]
+    assert pair.module("replicator_replicate", users=[ALICE], max_age="0")["requested"] == [ALICE]
+
+
+def test_a_check_run_predicts_and_asks_for_nothing(pair):
+    pair.module("replicator_replicate", user_mask="*", wait=True)
+    before = pair.module("replicator_info", user_mask="*")
+    predicted = pair.module("replicator_replicate", users=[ALICE], check=True, wait=True)
+    after = pair.module("replicator_info", user_mask="*")
+    times = [[user["last_fast_sync"] for user in info["users"]] for info in (before, after)]
+    assert times[0] == times[1]
+    real = pair.module("replicator_replicate", users=[ALICE], wait=True)
+    keys = ["changed", "requested", "skipped_users", "diff"]
+    assert {key: predicted[key] for key in keys} == {key: real[key] for key in keys}
+
+
+def test_a_name_the_userdb_lacks_stops_everything(pair):
+    listed = pair.listed()
+    result = pair.module("replicator_replicate", users=[ALICE, "nobody@example.org"])
+    assert result["failed"] and result["unknown_users"] == ["nobody@example.org"]
+    assert pair.listed() == listed
+
+
+def test_a_user_that_the_peer_lacks_is_reported_as_dropped(pair):
+    pair.shell("sed -n 's/alice@/only-here@/; s/alice/only-here/gp; T; q' /etc/dovecot/users >> /etc/dovecot/users")
+    try:
+        result = pair.module("replicator_replicate", users=[ONLY_HERE, ALICE], wait=True)
+    finally:
+        pair.shell("sed -i '/^only-here@/d' /etc/dovecot/users")
+    assert result["failed"]
+    assert result["dropped_users"] == [ONLY_HERE] and result["synced_users"] == [ALICE]
+    assert ONLY_HERE in result["msg"] and "missing on the peer" in result["msg"]
+
+
+def test_a_peer_that_is_down_is_a_failure_and_not_a_success(pair):
+    pair.shell("systemctl stop dovecot", MX2)
+    try:
+        result = pair.module("replicator_replicate", users=[ALICE], wait=True)
+    finally:
+        pair.shell("systemctl start dovecot", MX2)
+    assert result["failed"] and result["failed_users"] == [ALICE]
+    assert ALICE in result["msg"] and "log" in result["msg"]
+    assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
+
+
+def test_a_peer_that_does_not_answer_ends_at_the_deadline(pair):
+    pair.shell("pkill -STOP -f doveadm-server; kill -STOP $(cat /run/dovecot/master.pid)", MX2)
+    try:
+        result = pair.module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=2)
+    finally:
+        pair.shell("kill -CONT $(cat /run/dovecot/master.pid); pkill -CONT -f doveadm-server; true", MX2)
+    assert result["failed"] and result["pending_users"] == [ALICE]
+    assert "dsync-status" in result["msg"]
+    assert 2 <= result["elapsed"]
+    assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(users=[ALICE], user_mask="*"), "mutually exclusive"),
+        (dict(), "one of the following is required"),
+        (dict(users=["a*"]), "user_mask"),
+        (dict(users=[ALICE], max_age="soon"), "15m"),
+        (dict(users=[ALICE], priority="urgent"), "priority"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(pair, options, words):
+    result = pair.module("replicator_replicate", **options)
+    assert result["failed"] and words in result["msg"]

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""replicator_user on live hosts."""
+
+import pytest
+
+ALICE, BOB, CAROL, DAVE = (f"{name}@example.org" for name in ["alice", "bob", "carol", "dave"])
+EVERYONE = [ALICE, BOB, CAROL, DAVE]
+REPORTED = ["changed", "added", "removed", "unknown_users", "known_users", "diff"]
+
+
+@pytest.fixture(autouse=True)
+def everyone_listed(pair):
+    pair.shell("doveadm replicator add '*'")
+    for name in set(pair.listed()).difference(EVERYONE):
+        pair.shell(f"doveadm replicator remove -- '{name}'")
+    assert pair.listed() == EVERYONE
+
+
+def converge(pair, **options):
+    """Check run, real run, second run; return the real run's result after comparing the three."""
+    before = pair.listed()
+    predicted = pair.module("replicator_user", check=True, **options)
+    assert pair.listed() == before, "a check run changes nothing"
+    real = pair.module("replicator_user", **options)
+    assert {key: predicted[key] for key in REPORTED} == {key: real[key] for key in REPORTED}
+    again = pair.module("replicator_user", **options)
+    assert (again["changed"], again["added"], again["removed"]) == (False, [], [])
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert again["known_users"] == real["known_users"] == len(pair.listed())
+    return real
+
+
+def test_add(pair):
+    pair.shell(f"doveadm replicator remove {BOB}; doveadm replicator remove {DAVE}")
+    result = converge(pair, users=[DAVE, ALICE, BOB])
+    assert result["added"] == [BOB, DAVE]
+    assert result["diff"]["after"] == f"{BOB}\n{DAVE}\n" and result["diff"]["before"] == ""
+    assert pair.listed() == EVERYONE
+
+
+def test_added_users_are_synced(pair):
+    pair.shell(f"doveadm replicator remove {BOB}")
+    token = pair.save_unnoticed(BOB)
+    result = pair.module("replicator_user", users=[BOB], wait=True)
+    assert result["synced_users"] == [BOB]
+    assert pair.arrived(BOB, token, seconds=1) is not None
+
+
+def test_remove_and_the_warning_that_it_does_not_last(pair):
+    result = pair.module("replicator_user", name=[CAROL], state="absent", check=True)
+    assert "does not last" in result["warnings"][0] and "noreplicate" in result["warnings"][0]
+    result = converge(pair, name=[CAROL, "never-there@example.org"], state="absent")
+    assert result["removed"] == [CAROL]
+    assert pair.listed() == [ALICE, BOB, DAVE]
+
+
+def test_a_name_the_userdb_lacks_stops_everything(pair):
+    pair.shell(f"doveadm replicator remove {BOB}")
+    for check in (True, False):
+        result = pair.module("replicator_user", users=[BOB, "nobody@example.org"], check=check)
+        assert result["failed"] and result["unknown_users"] == ["nobody@example.org"]
+        assert "nobody@example.org" in result["msg"] and "check_userdb" in result["msg"]
+    assert pair.listed() == [ALICE, CAROL, DAVE]
+
+
+def test_names_are_spelt_as_the_userdb_spells_them(pair):
+    assert converge(pair, users=["ALICE@Example.ORG"])["added"] == []
+    pair.shell(f"doveadm replicator remove {ALICE}")
+    assert converge(pair, users=["ALICE@Example.ORG", ALICE])["added"] == [ALICE]
+    assert pair.listed() == EVERYONE
+
+
+def test_mask_against_the_userdb_and_against_the_list(pair):
+    assert converge(pair, user_mask="?a*@example.org", state="absent")["removed"] == [CAROL, DAVE]
+    assert pair.listed() == [ALICE, BOB]
+    assert converge(pair, user_mask="*@example.org")["added"] == [CAROL, DAVE]
+    result = pair.module("replicator_user", user_mask="zz*")
+    assert result["changed"] is False and "zz*" in result["warnings"][0]
+
+
+def test_exclusive(pair):
+    result = converge(pair, users=[ALICE, CAROL], user_mask="?a*", exclusive=True, check_userdb=False)
+    assert result.get("failed"), "alice is outside of the mask"
+
+
+def test_exclusive_everywhere_and_within_a_mask(pair):
+    assert converge(pair, users=[CAROL], user_mask="?a*", exclusive=True)["removed"] == [DAVE]
+    assert pair.listed() == [ALICE, BOB, CAROL]
+    result = converge(pair, users=[ALICE, DAVE], exclusive=True)
+    assert (result["added"], result["removed"]) == ([DAVE], [BOB, CAROL])
+    assert pair.listed() == [ALICE, DAVE]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(users=[], exclusive=True), "empty"),
+        (dict(user_mask="*", exclusive=True), "list of users"),
+        (dict(users=[ALICE], exclusive=True, state="absent"), "state=present"),
+        (dict(users=[ALICE, CAROL], user_mask="c*", exclusive=True), "Outside of user_mask"),
+        (dict(users=[ALICE], user_mask="a*"), "exclude each other"),
+        (dict(users=["a*@example.org"]), "user_mask"),
+        (dict(users=[""]), "empty"),
+        (dict(), "one of the following is required"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(pair, options, words):
+    result = pair.module("replicator_user", **options)
+    assert result["failed"] and words in result["msg"]
+    assert pair.listed() == EVERYONE
+
+
+def test_added_users_do_not_wait_behind_a_failed_one(pair):
+    """Up to Dovecot 2.3.19 a user that is only added waits as long as any other user is failing."""
+    pair.shell(
+        f"chmod 0 /srv/vmail; doveadm replicator remove {BOB}; doveadm replicator remove {DAVE}", "mx2.example.org"
+    )
+    try:
+        assert pair.module("replicator_replicate", users=[CAROL], wait=True)["failed_users"] == [CAROL]
+    finally:
+        pair.shell("chmod 755 /srv/vmail", "mx2.example.org")
+    pair.shell(f"doveadm replicator remove {BOB}")
+    result = pair.module("replicator_user", users=[BOB], wait=True, wait_timeout=30)
+    assert result["synced_users"] == [BOB]
+
+
+def test_a_userdb_that_cannot_be_listed_is_explained(pair):
+    auth = "/etc/dovecot/conf.d/10-auth.conf"
+    static = "userdb {\\n driver = static\\n args = uid=vmail gid=vmail home=/srv/vmail/%u\\n}\\n"
+    pair.shell(
+        f"cp -a {auth} /root/auth; sed -i '/^userdb/,$d' {auth}; printf '{static}' >> {auth}; doveadm reload; sleep 1"
+    )
+    try:
+        result = pair.module("replicator_user", user_mask="*")
+        assert result["failed"]
+        assert "cannot list its users" in result["msg"] and "iterate_query" in result["msg"]
+    finally:
+        pair.shell(f"cp -a /root/auth {auth}; doveadm reload; sleep 1")

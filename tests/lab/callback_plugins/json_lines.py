@@ -1,0 +1,43 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible's results as data: a JSON object a line for each result of a task on a host."""
+
+import json
+
+from ansible.parsing.ajson import AnsibleJSONEncoder
+from ansible.plugins.callback import CallbackBase
+
+DOCUMENTATION = """
+name: json_lines
+type: stdout
+short_description: results as lines of JSON
+description: Prints an object with C(host), C(task), C(status) and C(result) for each result.
+"""
+
+
+class CallbackModule(CallbackBase):
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "json_lines"
+
+    def _print(self, status, result):
+        line = {
+            "host": result._host.get_name(),
+            "task": result._task.get_name(),
+            "action": result._task.action,
+            "status": status,
+            "result": result._result,
+        }
+        self._display.display(json.dumps(line, cls=AnsibleJSONEncoder, sort_keys=True))
+
+    def v2_runner_on_ok(self, result):
+        self._print("ok", result)
+
+    def v2_runner_on_failed(self, result, ignore_errors=False):
+        self._print("failed", result)
+
+    def v2_runner_on_skipped(self, result):
+        self._print("skipped", result)
+
+    def v2_runner_on_unreachable(self, result):
+        self._print("unreachable", result)

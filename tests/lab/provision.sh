@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Turns a bare Debian container into the image of a lab host: systemd, ssh, Python, and Dovecot's packages downloaded
+# but not installed, so that a host starts virgin and installing takes seconds and no network.
+# Usage: provision.sh DEBIAN_RELEASE [backports]
+set -eu
+release=$1
+export DEBIAN_FRONTEND=noninteractive
+
+# Images from a registry forbid services to start and throw downloaded packages away.
+rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
+
+if [ "${2:-}" = backports ]; then
+    echo "deb http://deb.debian.org/debian $release-backports main" > /etc/apt/sources.list.d/backports.list
+    printf 'Package: dovecot-*\nPin: release a=%s-backports\nPin-Priority: 600\n' "$release" \
+        > /etc/apt/preferences.d/dovecot
+fi
+apt-get update
+apt-get install -y --no-install-recommends \
+    systemd systemd-sysv dbus iproute2 ca-certificates openssh-server python3 python3-apt
+apt-get clean
+apt-get install -y --no-install-recommends --download-only dovecot-imapd dovecot-lmtpd
+
+# On a cgroup v1 machine systemd is not told that a service's cgroup is empty and waits for its stop timeout.
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\nDefaultTimeoutStopSec=2s\n' > /etc/systemd/system.conf.d/lab.conf
+
+install -d -m 700 /root/.ssh
+systemctl enable ssh
+for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer; do
+    systemctl mask "$unit"
+done

@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible run against the hosts of a lab, for the demo and the integration tests."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+from lab import HERE, LabError
+
+ROOT = HERE.parents[1]
+COLLECTION = "mailops.dovecot_replication"
+MAILHOST = HERE / "mailhost.yml"
+ARRIVAL_SECONDS = 10
+
+
+def environment(**extra):
+    """The environment for Ansible's commands: this collection, and settings a user would have."""
+    bin_directory = os.path.dirname(sys.executable)
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([bin_directory, os.environ["PATH"]]),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        **extra,
+    }
+
+
+def playbook_command(lab, inventory, playbook, *options):
+    """The command line of a playbook run: the user's inventory, and how the lab's hosts are reached."""
+    return [
+        shutil.which("ansible-playbook", path=environment()["PATH"]),
+        *["-i", str(inventory), "-i", str(lab.inventory)],
+        str(playbook),
+        *options,
+    ]
+
+
+def play(lab, inventory, playbook, *options, **extra):
+    """Run a playbook and return the results as a list of dicts, see callback_plugins/json_lines.py."""
+    done = subprocess.run(
+        playbook_command(lab, inventory, playbook, *options),
+        env=_json_environment(**extra),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return _results(done)
+
+
+def module(lab, host, name, check=False, ansible_options=(), **arguments):
+    """Run a module of the collection on one host and return its result as a dict."""
+    done = subprocess.run(
+        [
+            *[shutil.which("ansible", path=environment()["PATH"]), host, "-i", str(lab.inventory)],
+            *["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments)],
+            *(["--check"] if check else []),
+            *ansible_options,
+        ],
+        env=_json_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    (line,) = _results(done)
+    return line["result"]
+
+
+def _json_environment(**extra):
+    return environment(
+        ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
+        ANSIBLE_STDOUT_CALLBACK="json_lines",
+        ANSIBLE_LOAD_CALLBACK_PLUGINS="true",
+        **extra,
+    )
+
+
+def _results(done):
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if not results:
+        raise LabError(f"no result from {done.args}:\n{done.stdout}\n{done.stderr}")
+    return results
+
+
+def deliver(lab, host, user, token):
+    """Deliver a mail on a host as an MTA does, through dovecot-lda. The token is its subject."""
+    mail = f"From: postmaster@{host}\nTo: {user}\nSubject: {token}\nMessage-ID: <{token}@{host}>\n\nHello.\n"
+    lab.execute(host, "/usr/lib/dovecot/dovecot-lda", "-d", user, stdin=mail)
+
+
+def arrived(lab, host, user, token, seconds=ARRIVAL_SECONDS):
+    """Wait until a host has the mail; return the seconds it took, or None.
+
+    Looks into the files first: opening the mailbox before its first mail has come would create an INBOX with a GUID of
+    its own there, and dsync can stumble over that.
+    """
+    began = time.monotonic()
+    home = lab.execute(host, "doveadm", "user", "-f", "home", user).stdout.strip()
+    while time.monotonic() - began < seconds:
+        if lab.execute(host, "grep", "-rlqs", f"^Subject: {token}", home, check=False).returncode == 0:
+            break
+        time.sleep(0.05)
+    else:
+        return None
+    took = time.monotonic() - began
+    fetched = lab.execute(host, "doveadm", "fetch", "-u", user, "uid", "mailbox", "INBOX", "header", "Subject", token)
+    return took if "uid:" in fetched.stdout else None

@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run all parts of the test suite and print a summary.
+
+A part fails when its command fails, and also when its output does not show that it tested anything.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+PYTEST = (r"(\d+) passed.* in [\d.]+s", "tests passed")
+
+# part: what its output must contain, each with a number above zero and what that number counts
+PARTS = {
+    "lint": [
+        (r"(\d+) files? already formatted", "Python files"),
+        (r"in (\d+) files processed", "Ansible files"),
+        (r"license information: (\d+) /", "files with a licence"),
+    ],
+    "units": [PYTEST],
+    "sanity": [(r"Sanity: (\d+) tests on \d+ files", "sanity tests")],
+    "integration": [PYTEST],
+    "molecule": [(r"Molecule executed (\d+) scenario", "scenarios")],
+}
+
+
+def run(part):
+    """Run make PART, show its output, and return the exit code and the output."""
+    lines = []
+    with subprocess.Popen(
+        ["make", "--no-print-directory", part],
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_FORCE_COLOR": "0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    return process.returncode, re.sub(r"\x1b\[[\d;]*m", "", "".join(lines))
+
+
+def count(part, output):
+    """Return whether everything in PARTS was counted, and the counts as text."""
+    counts = []
+    for pattern, what in PARTS[part]:
+        found = re.findall(pattern, output)
+        counts.append((int(found[-1]) if found else 0, what))
+    return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
+
+
+def main():
+    rows = []
+    for part in PARTS:
+        print(f"=== {part} ===", flush=True)
+        start = time.monotonic()
+        code, output = run(part)
+        counted, text = count(part, output)
+        result = "failed" if code else "passed" if counted else "did not run"
+        rows.append((part, result, time.monotonic() - start, text))
+
+    print("=== summary ===")
+    print(f"{'part':<12} {'result':<12} {'seconds':>7}  counted")
+    for part, result, seconds, text in rows:
+        print(f"{part:<12} {result:<12} {seconds:>7.0f}  {text}")
+    passed = sum(result == "passed" for part, result, seconds, text in rows)
+    print(f"{passed} passed, {len(rows) - passed} failed")
+    sys.exit(passed != len(rows))
+
+
+if __name__ == "__main__":
+    main()

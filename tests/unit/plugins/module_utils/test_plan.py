@@ -1,0 +1,91 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The planner: wanted and observed in, actions and diff out."""
+
+import pytest
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
+    MembershipPlan,
+    ReplicationPlan,
+    membership_diff,
+    plan_absent,
+    plan_present,
+    plan_replication,
+    replication_diff,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import UserStatus
+
+NOW = 10000
+
+
+def everyone(name):
+    return True
+
+
+@pytest.mark.parametrize(
+    "listed, wanted, scope, plan",
+    [
+        ([], [], None, ([], [])),
+        ([], ["b", "a", "b"], None, (["a", "b"], [])),
+        (["a"], ["a"], None, ([], [])),
+        (["z", "a"], ["b"], None, (["b"], [])),
+        (["z", "a"], ["b"], everyone, (["b"], ["a", "z"])),
+        (["z", "a"], ["a"], everyone, ([], ["z"])),
+        (["a1", "b1"], ["a2"], lambda name: name.startswith("a"), (["a2"], ["a1"])),
+    ],
+)
+def test_present(listed, wanted, scope, plan):
+    assert plan_present(listed, wanted, scope) == MembershipPlan(*plan)
+
+
+@pytest.mark.parametrize(
+    "listed, unwanted, remove",
+    [([], ["a"], []), (["a"], [], []), (["b", "a"], ["a", "b", "c"], ["a", "b"]), (["Alice"], ["alice"], [])],
+)
+def test_absent(listed, unwanted, remove):
+    assert plan_absent(listed, unwanted) == MembershipPlan([], remove)
+
+
+def test_a_plan_carried_out_leaves_nothing_to_do():
+    plan = plan_present(["a", "b", "c"], ["c", "d"], everyone)
+    after = {"a", "b", "c"}.difference(plan.remove).union(plan.add)
+    assert plan_present(after, ["c", "d"], everyone) == MembershipPlan([], [])
+
+
+def test_diff_has_only_what_changes():
+    diff = membership_diff(MembershipPlan(["new1", "new2"], ["old"]))
+    assert (diff["before"], diff["after"]) == ("old\n", "new1\nnew2\n")
+    diff = membership_diff(MembershipPlan([], []))
+    assert diff["before"] == diff["after"]
+
+
+def status(name, success, failed=False):
+    return UserStatus(name, "none", success, success, failed, success, None)
+
+
+STATUSES = {
+    "fresh": status("fresh", NOW - 10),
+    "stale": status("stale", NOW - 100),
+    "never": status("never", 0),
+    "failing": status("failing", NOW - 10, failed=True),
+    "unknown": UserStatus("unknown", "none", NOW, NOW, False, None, None),
+}
+
+
+def test_without_an_age_all_are_asked_for():
+    assert plan_replication(STATUSES, ["stale", "fresh", "fresh"], NOW) == ReplicationPlan(["fresh", "stale"], [])
+
+
+def test_with_an_age_only_those_without_a_fresh_success():
+    plan = plan_replication(STATUSES, [*STATUSES, "not listed"], NOW, max_age=50)
+    assert plan.requested == ["failing", "never", "not listed", "stale", "unknown"]
+    assert plan.skipped == [("fresh", "synced 10 seconds ago")]
+
+
+def test_the_age_itself_is_too_old():
+    assert plan_replication(STATUSES, ["fresh"], NOW, max_age=10).requested == ["fresh"]
+    assert plan_replication(STATUSES, ["fresh"], NOW, max_age=11).requested == []
+
+
+def test_diff_of_requests():
+    assert replication_diff(ReplicationPlan(["a", "b"], [("c", "")]))["after"] == "a\nb\n"

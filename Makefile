@@ -32,7 +32,7 @@ integration: venv ## run the integration tests against a Dovecot pair
 	$(RUN) pytest tests/integration
 
 molecule: venv ## run every molecule scenario
-	cd extensions && $(RUN) molecule test --all
+	$(RUN) molecule test --all
 
 test: venv ## run everything above and print a summary
 	@$(RUN) python tests/tools/run_all.py

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Change Dovecot's configuration files as a whole: plan, validate a staged copy, apply, put back. PRIVATE to this collection."""
+"""Change Dovecot's configuration files as a whole. PRIVATE to this collection."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def read_file(path):
     except (IOError, OSError) as error:
         if not os.path.lexists(path):
             return ABSENT
-        raise DovecotError("Reading %s" % path, error.strerror)
+        raise DovecotError("Reading %s" % path, error.strerror) from error
 
 
 def plan(wanted, read=read_file):
@@ -165,7 +165,7 @@ def _stage_file(path, copy, config_dir, directory):
 
 
 def check(doveconf, expectations, secrets=None):
-    """Return what is wrong with a configuration as a list of texts: doveconf's complaint, or what is not as expected."""
+    """Return what is wrong with a configuration as a list: doveconf's complaint, or what is not as expected."""
     rc, dummy, err = doveconf.run("-n")
     if rc != 0:
         return [err.strip() or "doveconf ended with status %s" % rc]

@@ -43,16 +43,19 @@ def membership_diff(plan):
     }
 
 
-def plan_replication(statuses, wanted, now, max_age=None):
+def plan_replication(statuses, wanted, now, max_age=None, failed_only=False):
     """Plan which of the wanted users to ask for.
 
     :arg statuses: dict of UserStatus by name
     :arg now: Unix seconds on the host of the replicator
     :arg max_age: leave alone whose last sync succeeded less than so many seconds ago
+    :arg failed_only: want only users on the list whose last sync failed
     """
     requested, skipped = [], []
     for name in sorted(set(wanted)):
         status = statuses.get(name)
+        if failed_only and not (status and status.failed):
+            continue
         since = age(status.last_successful_sync, now) if status and not status.failed else None
         if max_age is not None and since is not None and since < max_age:
             skipped.append((name, "synced %d seconds ago" % since))

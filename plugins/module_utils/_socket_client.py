@@ -6,6 +6,7 @@ import errno
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _protocol
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
 
 SERVER = "replicator-doveadm-server"
@@ -42,12 +43,15 @@ class SocketClient(ReplicatorClient):
 
     def __init__(self, path, timeout):
         self._socket = LineSocket(path, timeout, CURES)
-        greeting = self._socket.read_line()
-        fields = _protocol.decode_line(greeting or b"")
-        if fields[:3] != ["VERSION", SERVER, MAJOR]:
+        try:
+            greeting = self._socket.read_line()
+            answer = "it closed the connection" if greeting is None else "it greets with %r" % greeting
+        except DovecotError as error:
+            greeting, answer = None, error.answer
+        if _protocol.decode_line(greeting or b"")[:3] != ["VERSION", SERVER, MAJOR]:
             self._socket.close()
             raise self._socket.failure(
-                "it closed the connection" if greeting is None else "it greets with %r" % greeting,
+                answer,
                 "this is not the replicator's doveadm socket but another service's",
                 "give the path of the socket named replicator-doveadm as socket_path",
             )

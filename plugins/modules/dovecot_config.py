@@ -11,10 +11,11 @@ author:
   - The mailops.dovecot_replication contributors (@mailops)
 description:
   - Brings any number of configuration files of Dovecot 2.3 into the wanted state, all of them or none.
-  - What the configuration would become is put together in a private directory first and read by C(doveconf) there. When Dovecot
-    does not accept it, or would not do what O(expect) asks for, the task fails and nothing has been changed.
-  - Then the files are written, each in one step, and C(doveconf) reads them again where they are. When that fails every file is put
-    back as it was.
+  - What the configuration would become is put together in a private directory first and read by C(doveconf) there.
+    When Dovecot does not accept it, or would not do what O(expect) asks for, the task fails and nothing has been
+    changed.
+  - Then the files are written, each in one step, and C(doveconf) reads them again where they are. When that fails
+    every file is put back as it was.
   - Dovecot is not reloaded. Notify a handler for that.
   - In check mode everything but the writing is done, so an invalid configuration is found there as well.
 options:
@@ -26,7 +27,7 @@ options:
   files:
     description:
       - The files to manage. All must be in the directory of O(config_file) or below.
-      - Do not put secrets here but into O(secrets).
+      - Do not put secrets here but into O(secrets). What is here shows in the host's log.
     type: list
     elements: dict
     default: []
@@ -58,20 +59,20 @@ options:
   secrets:
     description:
       - Settings whose values must not be seen, such as V(doveadm_password), with their values.
-      - They are written, quoted as Dovecot needs it, to O(secrets_file). They appear neither in the result nor in the diff nor in
-        the log; the diff only tells whether a value changes.
+      - They are written, quoted as Dovecot needs it, to O(secrets_file). They appear neither in the result nor in the
+        diff nor in the log; the diff only tells whether a value changes.
       - With an empty dictionary the file is removed.
     type: dict
   secrets_file:
     description:
       - The file for O(secrets), always owned by root with permissions 0600.
-      - Include it in one of the other files by C(!include_try), which lets processes that are not root go on without it. Choose a name
-        that no other include matches, such as one that ends in C(.conf.ext).
+      - Include it in one of the other files by C(!include_try), which lets processes that are not root go on without
+        it. Choose a name that no other include matches, such as one that ends in C(.conf.ext).
     type: path
   expect:
     description:
-      - What Dovecot must say of the new configuration. A setting can be written correctly and still be overridden in a file that is
-        read later, or be written where Dovecot does not look for it.
+      - What Dovecot must say of the new configuration. A setting can be written correctly and still be overridden in
+        a file that is read later, or be written where Dovecot does not look for it.
     type: list
     elements: dict
     default: []
@@ -89,8 +90,8 @@ options:
         elements: str
       protocols:
         description:
-          - Protocols in whose sections the same must be true. Those that are not enabled in Dovecot's setting C(protocols) are left
-            out; V(lda) and V(doveadm) are always looked at.
+          - Protocols in whose sections the same must be true. Those that are not enabled in Dovecot's setting
+            C(protocols) are left out; V(lda) and V(doveadm) are always looked at.
         type: list
         elements: str
         default: []
@@ -99,7 +100,8 @@ options:
         type: str
   require_users:
     description:
-      - Users that must exist because the configuration names them. C(doveconf) does not look, but Dovecot would not start.
+      - Users that must exist because the configuration names them. C(doveconf) does not look, but Dovecot would not
+        start.
     type: list
     elements: str
     default: []
@@ -111,8 +113,8 @@ options:
     default: []
   missing_ok:
     description:
-      - Whether check mode accepts a host without Dovecot, since an earlier task would have installed it. The configuration cannot be
-        validated then. Without check mode a host without Dovecot always fails.
+      - Whether check mode accepts a host without Dovecot, since an earlier task would have installed it. The
+        configuration cannot be validated then. Without check mode a host without Dovecot always fails.
     type: bool
     default: true
 attributes:
@@ -128,8 +130,8 @@ attributes:
     platforms: posix
 notes:
   - Needs Dovecot 2.3 and Python 3.6 or newer on the managed host, and root.
-  - An C(!include) of an absolute path below the directory of O(config_file) is followed to the new files, too. One that leads there
-    under another name, through a symbolic link, is only seen by the second validation.
+  - An C(!include) of an absolute path below the directory of O(config_file) is followed to the new files, too. One
+    that leads there under another name, through a symbolic link, is only seen by the second validation.
 seealso:
   - name: Dovecot's configuration file syntax
     description: What may be written into the files.
@@ -185,7 +187,7 @@ files:
       type: str
       sample: created
 validated:
-  description: Whether Dovecot has read the configuration and all expectations are met. False only in check mode without Dovecot.
+  description: Whether Dovecot has read it and all expectations are met. False only in check mode without Dovecot.
   returned: success
   type: bool
   sample: true
@@ -254,7 +256,7 @@ def account_id(look_up, name, what):
             "Looking for the %s %s" % (what, name),
             "there is no such %s on this host" % what,
             cure="create it first, or name the one that exists",
-        )
+        ) from None
 
 
 def account_name(look_up, number):
@@ -285,7 +287,9 @@ def wanted_files(parameters, config_dir):
         try:
             mode = int(item["mode"], 8)
         except ValueError:
-            raise DovecotError("Planning %s" % item["path"], "its mode %s is not an octal number" % item["mode"])
+            raise DovecotError(
+                "Planning %s" % item["path"], "its mode %s is not an octal number" % item["mode"]
+            ) from None
         owner = account_id(pwd.getpwnam, item["owner"], "user")
         group = account_id(grp.getgrnam, item["group"], "group")
         add(item["path"], config_files.File(item["content"].encode("utf-8"), mode, owner, group))
@@ -294,7 +298,7 @@ def wanted_files(parameters, config_dir):
         try:
             content = config_files.secrets_content(parameters["secrets"])
         except ValueError as error:
-            raise DovecotError("Writing the secrets", str(error))
+            raise DovecotError("Writing the secrets", str(error)) from None
         add(parameters["secrets_file"], config_files.File(content.encode("utf-8"), 0o600, 0, 0))
     elif parameters["secrets"] is not None:
         add(parameters["secrets_file"], config_files.ABSENT)

@@ -31,7 +31,7 @@ attributes:
   idempotent:
     support: partial
     details:
-      - Idempotent with O(max_age).
+      - Idempotent with O(max_age) or O(failed_only=true).
 options:
   users:
     description: Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
@@ -55,6 +55,12 @@ options:
       - Leave those users alone whose last sync ended with success less than this long ago.
       - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
     type: str
+  failed_only:
+    description:
+      - Of the users, ask only for those on the replicator's list whose last sync failed. Dovecot itself tries them again
+        after five minutes.
+    type: bool
+    default: false
   check_userdb:
     description:
       - Whether to fail, before anything is asked for, when the userdb does not have one of O(users).
@@ -87,10 +93,10 @@ EXAMPLES = r"""
   check_mode: true
   register: stale
 
-- name: Try again while a peer comes back
+- name: The peer is back, so try those again that failed, until all are in sync
   mailops.dovecot_replication.replicator_replicate:
-    user_mask: "*@example.org"
-    max_age: 5m
+    user_mask: "*"
+    failed_only: true
     wait: true
   register: sync
   until: sync is succeeded
@@ -186,7 +192,8 @@ def work(session):
     statuses = session.client.users("*" if names is not None else params["user_mask"])
     if names is None and not statuses:
         session.warn("No user on the replicator's list matches %s." % params["user_mask"])
-    plan = plan_replication(statuses, statuses if names is None else names, time.time(), max_age)
+    wanted = statuses if names is None else names
+    plan = plan_replication(statuses, wanted, time.time(), max_age, params["failed_only"])
     result = dict(
         changed=bool(plan.requested),
         requested=plan.requested,
@@ -207,6 +214,7 @@ def main():
             USER_OPTIONS,
             priority=dict(type="str", choices=["low", "high"], default="low"),
             max_age=dict(type="str"),
+            failed_only=dict(type="bool", default=False),
             check_userdb=dict(type="bool", default=True),
             **WAIT_OPTIONS,
         ),

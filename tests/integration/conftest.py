@@ -5,6 +5,7 @@
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
 """
 
+import contextlib
 import os
 import sys
 import uuid
@@ -32,7 +33,7 @@ class Pair:
         self.release = release
         self.dovecot = RELEASES[release].dovecot
 
-    def module(self, name, host=MX1, **options):
+    def module(self, name, /, host=MX1, **options):
         return runs.module(self.lab, host, name, **options)
 
     def shell(self, script, host=MX1, check=True):
@@ -52,6 +53,26 @@ class Pair:
 
     def arrived(self, user, token, host=MX2, **options):
         return runs.arrived(self.lab, host, user, token, **options)
+
+    @contextlib.contextmanager
+    def silent(self, host=MX2):
+        """A host whose Dovecot lets others connect and never answers."""
+        # -x and not -f, which would match this very shell.
+        frozen = "$(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)"
+        self.shell(f"kill -STOP {frozen}", host)
+        try:
+            yield
+        finally:
+            self.shell(f"kill -CONT {frozen}", host)
+
+    @contextlib.contextmanager
+    def stopped(self, host=MX2):
+        """A host whose Dovecot is stopped."""
+        self.shell("systemctl stop dovecot", host)
+        try:
+            yield
+        finally:
+            self.shell("systemctl start dovecot", host)
 
     def listed(self, host=MX1):
         """The names on the replicator's list, as doveadm tells."""

@@ -5,7 +5,6 @@
 import pytest
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
-MX2 = "mx2.example.org"
 ONLY_HERE = "only-here@example.org"
 
 
@@ -66,26 +65,28 @@ def test_a_user_that_the_peer_lacks_is_reported_as_dropped(pair):
 
 
 def test_a_peer_that_is_down_is_a_failure_and_not_a_success(pair):
-    pair.shell("systemctl stop dovecot", MX2)
-    try:
+    with pair.stopped():
         result = pair.module("replicator_replicate", users=[ALICE], wait=True)
-    finally:
-        pair.shell("systemctl start dovecot", MX2)
     assert result["failed"] and result["failed_users"] == [ALICE]
     assert ALICE in result["msg"] and "log" in result["msg"]
     assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
 
 
 def test_a_peer_that_does_not_answer_ends_at_the_deadline(pair):
-    pair.shell("pkill -STOP -f doveadm-server; kill -STOP $(cat /run/dovecot/master.pid)", MX2)
-    try:
+    with pair.silent():
         result = pair.module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=2)
-    finally:
-        pair.shell("kill -CONT $(cat /run/dovecot/master.pid); pkill -CONT -f doveadm-server; true", MX2)
     assert result["failed"] and result["pending_users"] == [ALICE]
     assert "dsync-status" in result["msg"]
     assert 2 <= result["elapsed"]
     assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
+
+
+def test_only_those_that_failed_are_asked_for_again(pair):
+    with pair.stopped():
+        pair.module("replicator_replicate", users=[BOB], wait=True)
+    again = dict(user_mask="*@example.org", failed_only=True, wait=True)
+    assert pair.module("replicator_replicate", **again)["synced_users"] == [BOB]
+    assert pair.module("replicator_replicate", **again)["changed"] is False
 
 
 @pytest.mark.parametrize(

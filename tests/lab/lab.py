@@ -56,7 +56,7 @@ def say(text):
     print(f"[lab] {text}", flush=True)
 
 
-def run(*argv, stdin=None, check=True, timeout=None):
+def run(*argv, stdin=None, check=True, timeout=600):
     """Run a command and return it completed, with its output as text."""
     try:
         done = subprocess.run(

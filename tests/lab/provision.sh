@@ -14,7 +14,7 @@ rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
 
 if [ "${2:-}" = backports ]; then
     echo "deb http://deb.debian.org/debian $release-backports main" > /etc/apt/sources.list.d/backports.list
-    printf 'Package: dovecot-*\nPin: release a=%s-backports\nPin-Priority: 600\n' "$release" \
+    printf 'Package: dovecot-*\nPin: release n=%s-backports\nPin-Priority: 600\n' "$release" \
         > /etc/apt/preferences.d/dovecot
 fi
 apt-get update

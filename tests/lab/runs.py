@@ -55,12 +55,12 @@ def play(lab, inventory, playbook, *options, **extra):
     return _results(done)
 
 
-def module(lab, host, name, check=False, ansible_options=(), **arguments):
+def module(lab, host, name, /, check=False, ansible_options=(), **arguments):
     """Run a module of the collection on one host and return its result as a dict."""
     done = subprocess.run(
         [
             *[shutil.which("ansible", path=environment()["PATH"]), host, "-i", str(lab.inventory)],
-            *["-m", f"{COLLECTION}.{name}", "-a", json.dumps(arguments)],
+            *["-m", f"{COLLECTION}.{name}", *(["-a", json.dumps(arguments)] if arguments else [])],
             *(["--check"] if check else []),
             *ansible_options,
         ],
@@ -71,7 +71,7 @@ def module(lab, host, name, check=False, ansible_options=(), **arguments):
         check=False,
     )
     (line,) = _results(done)
-    return line["result"]
+    return {**line["result"], "failed": line["status"] != "ok"}
 
 
 def _json_environment(**extra):

@@ -135,7 +135,7 @@ def test_rewrite_includes():
 def config_dir(tmp_path):
     directory = tmp_path / "etc"
     (directory / "conf.d").mkdir(parents=True)
-    (directory / "dovecot.conf").write_text("!include conf.d/*.conf\n!include_try %s/local.conf\n" % directory)
+    (directory / "dovecot.conf").write_text(f"!include conf.d/*.conf\n!include_try {directory}/local.conf\n")
     (directory / "conf.d/10-mail.conf").write_text("mail")
     (directory / "conf.d/old.conf").write_text("old")
     (directory / "elsewhere").symlink_to(tmp_path, target_is_directory=True)

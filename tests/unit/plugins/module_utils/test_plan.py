@@ -87,5 +87,10 @@ def test_the_age_itself_is_too_old():
     assert plan_replication(STATUSES, ["fresh"], NOW, max_age=11).requested == []
 
 
+def test_only_those_that_failed():
+    plan = plan_replication(STATUSES, [*STATUSES, "not listed"], NOW, failed_only=True)
+    assert plan == ReplicationPlan(["failing"], [])
+
+
 def test_diff_of_requests():
     assert replication_diff(ReplicationPlan(["a", "b"], [("c", "")]))["after"] == "a\nb\n"

@@ -1,0 +1,141 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Configuration files of a live Dovecot: what is valid is written, what is not leaves no trace."""
+
+import pytest
+
+TEST_FILE = "/etc/dovecot/conf.d/95-test.conf"
+SECRETS_FILE = "/etc/dovecot/test-secret.conf.ext"
+SECRET = 'se cret#1$x"y\\z'
+# The key of a setting that nothing here uses.
+KEY = {"doveadm_api_key": SECRET}
+
+
+def config(host, *content, **options):
+    files = [{"path": TEST_FILE, "content": text} for text in content]
+    return host.module("dovecot_config", files=files, **options)
+
+
+def state(host):
+    """All that dovecot_config may touch: names, contents, modes and owners."""
+    listing = "find /etc/dovecot -type f -printf '%p %m %u %g ' -exec md5sum {} \\;"
+    return sorted(host.shell(listing).stdout.splitlines())
+
+
+@pytest.fixture
+def host(pair):
+    """A configured host, on which nothing must be left."""
+    before = state(pair)
+    yield pair
+    pair.shell(f"rm -f {TEST_FILE} {SECRETS_FILE}")
+    assert state(pair) == before
+
+
+def test_written_once(host):
+    content = "mail_max_userip_connections = 23\n"
+    expect = [{"setting": "mail_max_userip_connections", "value": "23"}]
+    planned = config(host, content, expect=expect, check=True)
+    assert host.shell(f"ls {TEST_FILE}", check=False).returncode != 0
+    first = config(host, content, expect=expect)
+    again = config(host, content, expect=expect)
+    files = [{"path": TEST_FILE, "action": "created"}]
+    assert (planned["changed"], planned["validated"], planned["files"]) == (True, True, files)
+    assert (first["changed"], first["validated"], first["files"]) == (True, True, files)
+    assert (again["changed"], again["validated"], again["files"]) == (False, True, [])
+    assert again["dovecot_version"].startswith(host.dovecot)
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_invalid_syntax_changes_nothing(host, check):
+    before = state(host)
+    result = config(host, "nosuch = 1\n", check=check)
+    assert result["failed"]
+    assert f"{TEST_FILE} line 1: Unknown setting: nosuch" in result["msg"]
+    assert "nothing was changed" in result["msg"]
+    assert state(host) == before
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_an_expectation_not_met_changes_nothing(host, check):
+    before = state(host)
+    result = config(
+        host,
+        "protocol imap {\n  mail_plugins = zlib\n}\n",
+        expect=[{"setting": "mail_plugins", "contains": ["notify", "replication"], "protocols": ["lda", "imap"]}],
+        check=check,
+    )
+    assert "mail_plugins should contain notify replication, but inside protocol imap it is 'zlib'" in result["msg"]
+    assert state(host) == before
+
+
+def test_what_only_shows_in_place_is_put_back(host):
+    """An include under another name of the directory is not followed to the staged files."""
+    host.shell(
+        "ln -s /etc/dovecot /srv/other-name && cp -p /etc/dovecot/dovecot.conf /srv/dovecot.conf && "
+        "echo '!include_try /srv/other-name/*.conf.ext-test' >> /etc/dovecot/dovecot.conf && "
+        "echo 'mail_max_userip_connections = 23' > /etc/dovecot/old.conf.ext-test && "
+        "chmod 640 /etc/dovecot/old.conf.ext-test"
+    )
+    try:
+        before = state(host)
+        files = [
+            {"path": TEST_FILE, "content": "mail_max_userip_connections = 24\n"},
+            {"path": "/etc/dovecot/bad.conf.ext-test", "content": "nosuch = 1\n"},
+            {"path": "/etc/dovecot/old.conf.ext-test", "state": "absent"},
+        ]
+        result = host.module("dovecot_config", files=files)
+        after = state(host)
+    finally:
+        host.shell("mv /srv/dovecot.conf /etc/dovecot/dovecot.conf; rm /srv/other-name /etc/dovecot/*.conf.ext-test")
+    assert "Unknown setting: nosuch" in result["msg"]
+    assert "all files are as they were before" in result["msg"]
+    assert after == before
+
+
+def test_secrets(host):
+    include = "!include_try ../test-secret.conf.ext\n"
+    config(host, include, secrets=KEY, secrets_file=SECRETS_FILE)
+    assert host.shell("doveconf -P -h doveadm_api_key").stdout == SECRET + "\n"
+    assert host.shell(f"stat -c '%a %U %G' {SECRETS_FILE}").stdout == "600 root root\n"
+
+    host.shell(f"chmod 644 {SECRETS_FILE}")
+    opened = config(host, include, secrets=KEY, secrets_file=SECRETS_FILE, ansible_options=["--diff"])
+    assert opened["files"] == [{"path": SECRETS_FILE, "action": "mode"}]
+    assert "mode = 0644" in opened["diff"][0]["before"] and "mode = 0600" in opened["diff"][0]["after"]
+    assert host.shell(f"stat -c %a {SECRETS_FILE}").stdout == "600\n"
+
+    other = {"doveadm_api_key": "another one"}
+    changed = config(host, include, secrets=other, secrets_file=SECRETS_FILE, ansible_options=["--diff"])
+    (diff,) = changed["diff"]
+    assert "\ndoveadm_api_key = ********\n" in diff["before"]
+    assert "\ndoveadm_api_key = ********  # changed\n" in diff["after"]
+
+    removed = config(host, include, secrets={}, secrets_file=SECRETS_FILE)
+    assert removed["files"] == [{"path": SECRETS_FILE, "action": "removed"}]
+
+    for result in (opened, changed, removed):
+        assert SECRET not in str(result) and "another one" not in str(result)
+    log = host.shell("journalctl --no-pager -o cat").stdout
+    assert "se cret#1" not in log and "another one" not in log
+
+
+def test_an_overridden_secret_is_found(host):
+    content = "!include_try ../test-secret.conf.ext\ndoveadm_api_key = other\n"
+    result = config(host, content, secrets=KEY, secrets_file=SECRETS_FILE)
+    assert "doveadm_api_key is not the given one" in result["msg"]
+
+
+def test_a_user_that_does_not_exist(host):
+    result = config(host, "", require_users=["nosuch"])
+    assert "there is no such user on this host" in result["msg"]
+
+
+@pytest.mark.parametrize("path", ["/etc/other.conf", "/etc/dovecot/../other.conf", "/etc/dovecot-other/x.conf"])
+def test_files_elsewhere_are_refused(host, path):
+    result = host.module("dovecot_config", files=[{"path": path, "content": ""}])
+    assert "it is not below /etc/dovecot" in result["msg"]
+
+
+def test_dovecot_without_a_replicator_is_refused(host_without_replicator):
+    result = config(host_without_replicator, "")
+    assert "removed in 2.4.0" in result["msg"]

@@ -18,8 +18,8 @@ NAMED_IN_MESSAGES = 10
 
 # For the users of an Outcome that failed, were dropped, are pending.
 WAIT_PROBLEMS = [
-    "The sync failed for %s: Dovecot's log has the reason (the peer is down or refuses the password, most often); "
-    "where it has none, run `doveadm -v sync -u USER -d -N` on this host.",
+    "The sync failed for %s: Dovecot's log has the reason (most often the peer is down, refuses the password or lacks "
+    "the account); where it has none, run `doveadm -v sync -u USER -d -N` on this host.",
     "The replicator dropped %s from its list: the account is missing on the peer or here, or has noreplicate set; "
     "create it on both hosts.",
     "Still not synced when wait_timeout was over: %s; `doveadm replicator dsync-status` shows what runs, and a peer "

@@ -57,8 +57,8 @@ options:
     type: str
   failed_only:
     description:
-      - Of the users, ask only for those on the replicator's list whose last sync failed. Dovecot itself tries them again
-        after five minutes.
+      - Of the users, ask only for those on the replicator's list whose last sync failed. Dovecot itself tries them
+        again after five minutes.
     type: bool
     default: false
   check_userdb:
@@ -144,7 +144,7 @@ failed_users:
   sample: []
 dropped_users:
   description:
-    - Names that the replicator has taken off its list, as the account is missing on the peer or is not to be replicated.
+    - Names that the replicator has taken off its list, as the account is missing on the peer or not to be replicated.
     - Sorted.
   returned: when O(wait=true) and not in check mode
   type: list
@@ -187,9 +187,9 @@ def work(session):
     params = session.params
     max_age = None if params["max_age"] is None else parse_duration("max_age", params["max_age"])
     names = session.named_users()
+    statuses = session.client.users("*" if names is not None else params["user_mask"])
     if names is not None and params["check_userdb"]:
         names = session.known_to_userdb(names)
-    statuses = session.client.users("*" if names is not None else params["user_mask"])
     if names is None and not statuses:
         session.warn("No user on the replicator's list matches %s." % params["user_mask"])
     wanted = statuses if names is None else names

@@ -18,8 +18,9 @@ notes:
   - The replicator builds its list itself. At each start it takes every user that C(doveadm user '*') lists, and any
     change to a mailbox puts its user on the list. So O(state=absent) does not last while the account exists. To keep a
     user out for good, set the userdb field C(noreplicate) on both hosts.
-  - A user that exists here but not at the peer is dropped from the list by its first sync. Create accounts on both
-    hosts before adding them; O(wait=true) finds the ones that were forgotten.
+  - A user that exists here but not at the peer is dropped from the list by its first sync (measured on Dovecot 2.3.19
+    and 2.3.21) or fails for ever (2.3.13). Create accounts on both hosts before adding them; O(wait=true) finds those
+    that were forgotten.
   - The replicator tells C(Alice@example.org) from C(alice@example.org), the userdb does not. With O(check_userdb=true)
     names are put on the list as the userdb spells them, so that a mailbox never has two entries.
 author:

@@ -53,15 +53,17 @@ def test_a_name_the_userdb_lacks_stops_everything(pair):
     assert pair.listed() == listed
 
 
-def test_a_user_that_the_peer_lacks_is_reported_as_dropped(pair):
-    pair.shell("sed -n 's/alice@/only-here@/; s/alice/only-here/gp; T; q' /etc/dovecot/users >> /etc/dovecot/users")
+def test_a_user_that_the_peer_lacks_is_reported(pair):
+    """Dovecot 2.3.13 keeps such a user as failed, later ones drop it from the list."""
+    kind = "failed_users" if pair.release == "bullseye" else "dropped_users"
+    pair.shell(f"echo '{ONLY_HERE}:{{PLAIN}}lab:5000:5000::/srv/vmail/{ONLY_HERE}::' >> /etc/dovecot/users")
     try:
         result = pair.module("replicator_replicate", users=[ONLY_HERE, ALICE], wait=True)
     finally:
         pair.shell("sed -i '/^only-here@/d' /etc/dovecot/users")
     assert result["failed"]
-    assert result["dropped_users"] == [ONLY_HERE] and result["synced_users"] == [ALICE]
-    assert ONLY_HERE in result["msg"] and "missing on the peer" in result["msg"]
+    assert result[kind] == [ONLY_HERE] and result["synced_users"] == [ALICE]
+    assert ONLY_HERE in result["msg"] and "account" in result["msg"]
 
 
 def test_a_peer_that_is_down_is_a_failure_and_not_a_success(pair):

@@ -9,6 +9,8 @@ The hosts are reached over ssh through a port on 127.0.0.1, as real ones are. Ev
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
 import shlex
@@ -76,6 +78,15 @@ def run(*argv, stdin=None, check=True, timeout=600):
     return done
 
 
+@contextlib.contextmanager
+def alone():
+    """Let one process at a time prepare what all labs share: packages, images, networks."""
+    STATE.mkdir(exist_ok=True)
+    with open(STATE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 class Engine:
     """podman or docker, and the options it takes here to run systemd in a container."""
 
@@ -88,16 +99,22 @@ class Engine:
     def find(cls):
         """The engine named by MAILOPS_LAB_ENGINE, else podman, else docker, else podman freshly installed."""
         wanted = os.environ.get("MAILOPS_LAB_ENGINE")
+        tried = []
         for name in [wanted] if wanted else ["podman", "docker"]:
-            if shutil.which(name) and run(name, "info", check=False).returncode == 0:
+            if not shutil.which(name):
+                tried.append(f"there is no {name} command")
+                continue
+            asked = run(name, "info", check=False)
+            if asked.returncode == 0:
                 return cls(name)
+            tried.append(f"`{name} info` says: {' '.join(asked.stderr.split()) or 'nothing'}")
+        missing = f"The lab needs a container engine, and {'; '.join(tried)}."
         if wanted:
-            raise LabError(f"MAILOPS_LAB_ENGINE names {wanted}, but `{wanted} info` does not succeed.")
+            raise LabError(f"{missing} MAILOPS_LAB_ENGINE asked for it.")
         install_packages(
             ENGINE_PACKAGES,
-            "The lab needs a container engine, and neither `podman info` nor `docker info` succeeds here.\n"
-            "Install podman (or docker and the right to use it), or run this as root on Debian or Ubuntu, where it is "
-            "installed for you.",
+            f"{missing}\nInstall podman, or docker and the right to use it; or run this as root on Debian or Ubuntu, "
+            "where podman is installed for you.",
         )
         return cls("podman")
 
@@ -137,7 +154,15 @@ class Engine:
         if self.is_podman:
             return ["--systemd=always", "--tmpfs", "/tmp"]
         return [
-            *["--privileged", "--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
+            *[
+                "--cap-add",
+                "SYS_ADMIN",
+                "--security-opt",
+                "seccomp=unconfined",
+                "--security-opt",
+                "apparmor=unconfined",
+            ],
+            *["--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"],
             *["--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/run/lock"],
         ]
 
@@ -227,9 +252,10 @@ class Host(NamedTuple):
 class Lab:
     """The hosts of one name. ``up`` may be called again at any time; it keeps what is sound."""
 
-    def __init__(self, name, engine=None):
+    def __init__(self, name):
         self.name = name
-        self.engine = engine or Engine.find()
+        with alone():
+            self.engine = Engine.find()
         self.network = f"{PREFIX}-{name}"
         self.directory = STATE / name
 
@@ -243,9 +269,10 @@ class Lab:
 
     def up(self, release="bookworm", hosts=("mx1", "mx2")):
         """Start the hosts (short names) and return them as a list of Host."""
-        image = host_image(self.engine, release)
-        if not self.engine.exists("network", self.network):
-            self.engine("network", "create", "--label", f"{PREFIX}={self.name}", self.network)
+        with alone():
+            image = host_image(self.engine, release)
+            if not self.engine.exists("network", self.network):
+                self.engine("network", "create", "--label", f"{PREFIX}={self.name}", self.network)
         names = [f"{host}.{DOMAIN}" for host in hosts]
         for name in names:
             if not self._is_sound(name, image):

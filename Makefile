@@ -29,7 +29,7 @@ sanity: venv ## run ansible-test sanity on a copy in .build
 	$(RUN) python tests/tools/sanity.py
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) pytest -v tests/integration
+	$(RUN) pytest -v --numprocesses 2 tests/integration
 
 molecule: venv ## run every molecule scenario
 	$(RUN) molecule test --all

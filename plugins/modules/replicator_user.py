@@ -191,7 +191,7 @@ def work(session):
         diff=membership_diff(plan),
     )
     warn_of_return(session, plan.remove)
-    if not session.check_mode and result["changed"]:
+    if not session.check_mode:
         session.client.remove(plan.remove)
         session.client.replicate(plan.add, ADDED_PRIORITY)
         if params["wait"]:

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
@@ -23,6 +24,18 @@ WITH_REPLICATOR = ["bullseye", "bookworm", "bookworm-backports"]
 WITHOUT_REPLICATOR = ["trixie"]
 CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR + WITHOUT_REPLICATOR
 MX1, MX2 = "mx1.example.org", "mx2.example.org"
+
+
+class LabScheduling(LoadScopeScheduling):
+    """Keeps the tests of a lab in one process, in their order."""
+
+    def _split_scope(self, nodeid):
+        parameters = nodeid.partition("[")[2]
+        return max((release for release in RELEASES if parameters.startswith(release)), key=len)
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return LabScheduling(config, log)
 
 
 class Pair:

@@ -8,11 +8,16 @@ options:
   transport:
     description:
       - How to talk to the replicator.
-      - V(socket) is the replicator's UNIX socket; the task must run as root or as the socket's owner.
-      - V(auto) takes the best one there is, at present always V(socket).
+      - V(socket) is the replicator's UNIX socket; the task must run as root or as the socket's owner. It is the
+        fastest, and the only one that tells absolute times.
+      - V(doveadm) runs C(doveadm replicator), a process for each command and so for each name that changes.
+      - V(http) is doveadm's HTTP API, from Dovecot 2.3.17 on. The task may run anywhere, on the controller for example,
+        and needs no rights on the host of the replicator but O(api_key).
+      - V(auto) is V(http) when O(api_url) is given, V(doveadm) when only that can do what is asked for (O(settings),
+        O(debug)), otherwise V(socket).
       - The one used is returned as RV(ignore:transport).
     type: str
-    choices: [auto, socket]
+    choices: [auto, socket, doveadm, http]
     default: auto
   socket_path:
     description:
@@ -25,6 +30,34 @@ options:
   instance:
     description: Name of the Dovecot instance, like C(doveadm -i).
     type: str
+  doveadm_path:
+    description:
+      - Path of C(doveadm), where it is neither on the C(PATH) nor in one of the usual directories. Dovecot's other
+        commands are expected beside it.
+    type: path
+  settings:
+    description: Settings that override the configuration for this task, each like C(doveadm -o setting=value).
+    type: dict
+  debug:
+    description: Have doveadm print debug messages, like C(doveadm -D), and return them as RV(ignore:debug_log).
+    type: bool
+    default: false
+  api_url:
+    description:
+      - URL of the doveadm HTTP API, such as V(https://mx1.example.org:8080).
+      - The key and the names of users cross the network in clear unless it is HTTPS.
+    type: str
+  api_key:
+    description: Dovecot's setting C(doveadm_api_key). It gives control of all mail.
+    type: str
+  ca_path:
+    description:
+      - File or directory with the certificates of the authorities to trust for O(api_url), instead of the system's.
+    type: path
+  validate_certs:
+    description: Whether to check the certificate of O(api_url).
+    type: bool
+    default: true
   timeout:
     description: Longest silence accepted from the replicator, in seconds.
     type: float

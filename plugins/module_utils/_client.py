@@ -2,6 +2,31 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every transport to the replicator offers. PRIVATE to this collection."""
 
+import errno
+
+# Cause and cure of what goes wrong in connecting to the replicator's socket.
+CONNECTION_CURES = {
+    errno.ENOENT: (
+        "Dovecot is stopped, or the replicator's listener is not configured (its mode is 0 by default, and then there "
+        "is no socket)",
+        "check `systemctl status dovecot`, and give `service replicator { unix_listener replicator-doveadm { } }` a "
+        "mode such as 0600, as the role mailops.dovecot_replication.replication does; if base_dir is elsewhere, give "
+        "config_file or socket_path",
+    ),
+    errno.ECONNREFUSED: (
+        "Dovecot is stopped, or the listener was taken out of the configuration and its socket file stayed behind",
+        "start Dovecot, or configure the listener again",
+    ),
+    errno.EACCES: (
+        "the socket belongs to another user",
+        "run the task as root (become: true) or as the owner of the socket",
+    ),
+}
+WRONG_SERVICE = (
+    "this is not the replicator's doveadm socket but another service's",
+    "give the path of the socket named replicator-doveadm as socket_path",
+)
+
 
 class ReplicatorClient:
     """The replicator as the modules see it. A transport is a subclass; all raise DovecotError.
@@ -20,10 +45,6 @@ class ReplicatorClient:
         """Return the entries that match the mask: a dict of UserStatus by name."""
         raise NotImplementedError()
 
-    def user(self, name):
-        """Return the UserStatus of one name, or None. A name used as a mask matches itself, and perhaps others."""
-        return self.users(name).get(name)
-
     def dsyncs(self):
         """Return the list of DsyncSlot: as many as have ever been used at once, none after a start."""
         raise NotImplementedError()
@@ -39,6 +60,11 @@ class ReplicatorClient:
     def remove(self, names):
         """Take each name off the list. One that is not there (any more) is no error."""
         raise NotImplementedError()
+
+    def start_over(self, name, priority):
+        """Take a name off the list and queue it again, so that its next sync is a full one."""
+        self.remove([name])
+        self.replicate([name], priority)
 
     def close(self):
         """Let the connection go."""

@@ -16,9 +16,13 @@ GONE_CURE = (
 )
 
 
-def find_command(name):
-    """Return the path of one of Dovecot's commands (``doveadm``, ``doveconf``, ``dovecot``), or None."""
-    for directory in os.environ.get("PATH", "").split(os.pathsep) + SBIN_DIRECTORIES:
+def find_command(name, beside=None):
+    """Return the path of one of Dovecot's commands (``doveadm``, ``doveconf``, ``dovecot``), or None.
+
+    :arg beside: path of another one of them, whose directory comes first
+    """
+    first = [os.path.dirname(beside)] if beside else []
+    for directory in first + os.environ.get("PATH", "").split(os.pathsep) + SBIN_DIRECTORIES:
         path = os.path.join(directory, name)
         if directory and os.access(path, os.X_OK):
             return path
@@ -49,19 +53,38 @@ class Doveconf:
     :arg run_command: ``AnsibleModule.run_command`` or anything that takes a list and returns ``(rc, stdout, stderr)``
     :arg config_file: as ``doveconf -c``; Dovecot's default when None
     :arg instance: as ``doveconf -i``
+    :arg settings: as ``doveconf -o``, a dict
+    :arg doveadm_path: path of doveadm, beside which the other commands are looked for
     """
 
-    def __init__(self, run_command, config_file=None, instance=None):
+    def __init__(self, run_command, config_file=None, instance=None, settings=None, doveadm_path=None):
         self.run_command = run_command
+        self.doveadm_path = doveadm_path
+        # The global options that all of Dovecot's commands share.
         self.arguments = []
         if config_file:
             self.arguments += ["-c", config_file]
         if instance:
             self.arguments += ["-i", instance]
+        for name in sorted(settings or {}):
+            self.arguments += ["-o", "%s=%s" % (name, settings[name])]
+
+    def doveadm(self):
+        """Return doveadm with the global options as a list; raise DovecotError where there is none."""
+        doveadm = self.doveadm_path or find_command("doveadm")
+        if not doveadm or not os.access(doveadm, os.X_OK):
+            raise DovecotError(
+                "Looking for doveadm",
+                "there is no %s" % (self.doveadm_path or "doveadm command"),
+                "Dovecot is not installed on this host, or in a directory of its own",
+                "install it, or give doveadm_path",
+            )
+        return [doveadm] + self.arguments
 
     def version(self):
         """Return what ``dovecot --version`` prints, such as ``2.3.19.1 (9b53102964)``, or None without Dovecot."""
-        dovecot = find_command("dovecot") or find_command("doveadm")
+        beside = self.doveadm_path
+        dovecot = find_command("dovecot", beside) or find_command("doveadm", beside)
         if not dovecot:
             return None
         rc, out, dummy = self.run_command([dovecot, "--version"])
@@ -76,7 +99,7 @@ class Doveconf:
 
     def run(self, *arguments):
         """Run doveconf and return ``(rc, stdout, stderr)``; raise DovecotError where there is none."""
-        doveconf = find_command("doveconf")
+        doveconf = find_command("doveconf", self.doveadm_path)
         if not doveconf:
             raise DovecotError(
                 "Reading Dovecot's configuration",

@@ -26,18 +26,11 @@ def parse_duration(option, text):
 
 
 def iso_time(seconds):
-    """Return Unix seconds as ISO 8601 in UTC; None for 0 and None, which are "never" and "not known".
+    """Return Unix seconds as ISO 8601 in UTC, None as None.
 
     >>> iso_time(1795434689)
     '2026-11-23T11:51:29Z'
     """
-    if not seconds:
+    if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def age(seconds, now):
-    """Return how many seconds before ``now`` a time was, never less than 0; None for 0 and None."""
-    if not seconds:
-        return None
-    return max(0, int(now) - seconds)

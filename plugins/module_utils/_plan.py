@@ -7,8 +7,6 @@ Check mode returns such a plan and a real run carries it out, so both report the
 
 from collections import namedtuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import age
-
 # Sorted lists of names to put on the replicator's list and to take off it.
 MembershipPlan = namedtuple("MembershipPlan", ["add", "remove"])
 
@@ -43,11 +41,10 @@ def membership_diff(plan):
     }
 
 
-def plan_replication(statuses, wanted, now, max_age=None, failed_only=False):
+def plan_replication(statuses, wanted, max_age=None, failed_only=False):
     """Plan which of the wanted users to ask for.
 
     :arg statuses: dict of UserStatus by name
-    :arg now: Unix seconds on the host of the replicator
     :arg max_age: leave alone whose last sync succeeded less than so many seconds ago
     :arg failed_only: want only users on the list whose last sync failed
     """
@@ -56,7 +53,7 @@ def plan_replication(statuses, wanted, now, max_age=None, failed_only=False):
         status = statuses.get(name)
         if failed_only and not (status and status.failed):
             continue
-        since = age(status.last_successful_sync, now) if status and not status.failed else None
+        since = status.successful_sync.age if status and not status.failed else None
         if max_age is not None and since is not None and since < max_age:
             skipped.append((name, "synced %d seconds ago" % since))
         else:
@@ -64,11 +61,12 @@ def plan_replication(statuses, wanted, now, max_age=None, failed_only=False):
     return ReplicationPlan(requested, skipped)
 
 
-def replication_diff(plan):
+def replication_diff(plan, full=False):
     """Return the requests as Ansible's diff: a line for each name that is queued."""
+    suffix = " (full)\n" if full else "\n"
     return {
         "before_header": "replication requests",
         "after_header": "replication requests",
         "before": "",
-        "after": "".join(name + "\n" for name in plan.requested),
+        "after": "".join(name + suffix for name in plan.requested),
     }

@@ -8,12 +8,14 @@ src/lib/strescape.c for the escaping.
 
 from collections import namedtuple
 
-# One entry of the replicator's list. Times are Unix seconds, 0 is never; ``last_full_sync`` and ``last_fast_sync`` are
-# when a sync started, ``last_successful_sync`` is when one ended, None before Dovecot 2.2.16. ``next_sync`` is seconds
-# from now, 0 is due; None before 2.3.20.
+# A moment in the past: ``time`` in Unix seconds, None where a transport does not tell it; ``age`` in seconds.
+Moment = namedtuple("Moment", ["time", "age"])
+NEVER = Moment(None, None)
+
+# One entry of the replicator's list. ``full_sync`` and ``fast_sync`` are the Moments at which a sync started,
+# ``successful_sync`` is when one ended. ``next_sync`` is seconds from now, 0 is due; None before Dovecot 2.3.20.
 UserStatus = namedtuple(
-    "UserStatus",
-    ["username", "priority", "last_fast_sync", "last_full_sync", "failed", "last_successful_sync", "next_sync"],
+    "UserStatus", ["username", "priority", "fast_sync", "full_sync", "failed", "successful_sync", "next_sync"]
 )
 
 # One of the replicator's connections to the local doveadm server. ``username`` and ``type`` are None when it is idle.
@@ -64,19 +66,36 @@ def decode_line(line):
     return [tab_unescape(field) for field in line.decode("utf-8", "surrogateescape").split("\t")]
 
 
-def parse_user(line):
+def moment_at(seconds, now):
+    """Return the Moment of a time that the replicator gives: Unix seconds, 0 for never.
+
+    An age is never less than 0: the clock may have been set back.
+    """
+    return Moment(seconds, max(0, int(now) - seconds)) if seconds else NEVER
+
+
+def parse_user(line, now):
     """Return the UserStatus in a row of ``STATUS mask``; raise ValueError for anything else.
 
-    The number of columns tells what a Dovecot knows; the protocol's version does not.
+    The number of columns tells what a Dovecot knows; the protocol's version does not. The time of the last success
+    came with 2.2.16 and is never before.
     """
     fields = decode_line(line)
     if len(fields) < 5:
         raise ValueError("a status row of %d columns: %r" % (len(fields), line))
     numbers = [int(field) for field in fields[2:7]]
     fast, full, failed = numbers[:3]
-    success = numbers[3] if len(numbers) > 3 else None
+    success = numbers[3] if len(numbers) > 3 else 0
     next_sync = numbers[4] if len(numbers) > 4 else None
-    return UserStatus(fields[0], fields[1], fast, full, failed != 0, success, next_sync)
+    return UserStatus(
+        fields[0],
+        fields[1],
+        moment_at(fast, now),
+        moment_at(full, now),
+        failed != 0,
+        moment_at(success, now),
+        next_sync,
+    )
 
 
 def parse_slot(line):

@@ -6,8 +6,15 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveadm_client import DoveadmClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import Guard, request_full_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
+    HttpApi,
+    HttpClient,
+    HttpUserdb,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import check_names
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._socket_client import SocketClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import USERDB_SOCKET, Userdb
@@ -28,10 +35,17 @@ WAIT_PROBLEMS = [
 
 # Documented in plugins/doc_fragments/replicator.py.
 COMMON_OPTIONS = dict(
-    transport=dict(type="str", choices=["auto", "socket"], default="auto"),
+    transport=dict(type="str", choices=["auto", "socket", "doveadm", "http"], default="auto"),
     socket_path=dict(type="path"),
     config_file=dict(type="path"),
     instance=dict(type="str"),
+    doveadm_path=dict(type="path"),
+    settings=dict(type="dict"),
+    debug=dict(type="bool", default=False),
+    api_url=dict(type="str"),
+    api_key=dict(type="str", no_log=True),
+    ca_path=dict(type="path"),
+    validate_certs=dict(type="bool", default=True),
     timeout=dict(type="float", default=30),
 )
 
@@ -52,10 +66,18 @@ class Session:
     def __init__(self, module):
         self.module = module
         self.params = module.params
-        self._doveconf = Doveconf(module.run_command, self.params["config_file"], self.params["instance"])
+        module.run_command_environ_update = dict(LANG="C", LC_ALL="C")
+        self._doveconf = Doveconf(
+            module.run_command,
+            self.params["config_file"],
+            self.params["instance"],
+            self.params["settings"],
+            self.params["doveadm_path"],
+        )
         self._base_dir = None
         self._userdb = None
         self._client = None
+        self._http_api = None
 
     @classmethod
     def run(cls, work, argument_spec, **kwargs):
@@ -66,6 +88,8 @@ class Session:
         try:
             result = work(session)
             result["transport"] = session.client.transport
+            if session.params["debug"]:
+                result["debug_log"] = session.client.printed
         except DovecotError as error:
             session.fail(str(error))
         finally:
@@ -94,20 +118,61 @@ class Session:
         """The replicator, through the transport asked for."""
         if self._client is None:
             try:
-                self._client = SocketClient(self.socket_path, self.params["timeout"])
+                self._client = self._connected()
             except DovecotError:
-                self._doveconf.refuse_without_replicator()
+                if not self.params["api_url"]:
+                    self._doveconf.refuse_without_replicator()
                 raise
         return self._client
 
+    def _connected(self):
+        params = self.params
+        transport = chosen_transport(params)
+        if transport == "socket":
+            return SocketClient(self.socket_path, params["timeout"])
+        if transport == "http":
+            return HttpClient(self.api, params["socket_path"])
+        doveadm = self._doveconf.doveadm() + (["-D"] if params["debug"] else [])
+        limit = self.module.get_bin_path("timeout")
+        if limit:
+            doveadm = [limit, str(params["timeout"])] + doveadm
+        client = DoveadmClient(self.module.run_command, doveadm, params["socket_path"])
+        # A client without a connection finds out here whether there is a replicator.
+        client.overview()
+        return client
+
+    @property
+    def api(self):
+        """doveadm's HTTP API, for the transport of that name."""
+        if self._http_api is None:
+            self._http_api = self._new_api()
+        return self._http_api
+
+    def _new_api(self):
+        params = self.params
+        if not params["api_url"] or not params["api_key"]:
+            raise DovecotError("Choosing the transport", "transport=http needs api_url and api_key")
+        if not params["api_url"].startswith(("https:", "http://127.", "http://localhost", "http://[::1]")):
+            self.warn(
+                "The key in api_key crosses the network in clear: give api_url as https and the listener ssl = yes."
+            )
+        return HttpApi(
+            params["api_url"], params["api_key"], params["timeout"], params["ca_path"], params["validate_certs"]
+        )
+
     @property
     def userdb(self):
+        """The user databases of the Dovecot whose replicator this is."""
         if self._userdb is None:
-            self._userdb = Userdb(self.base_dir, self.params["timeout"])
+            remote = self.client.transport == "http"
+            self._userdb = HttpUserdb(self.api) if remote else Userdb(self.base_dir, self.params["timeout"])
         return self._userdb
 
-    def dovecot_version(self):
-        return self._doveconf.refuse_without_replicator()
+    def where(self):
+        """Return the version of Dovecot and the path of the socket, None where the transport does not tell."""
+        if self.client.transport == "http":
+            return dict(dovecot_version=None, socket_path=self.params["socket_path"])
+        return dict(dovecot_version=self._doveconf.version(), socket_path=self.socket_path)
 
     def named_users(self):
         """Return the names given as ``users``, or None; a mask among them is refused."""
@@ -128,6 +193,22 @@ class Session:
                 unknown_users=unknown,
             )
         return sorted(set(found.values()))
+
+    def request_full_syncs(self, names, result):
+        """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
+        priority = self.params["priority"]
+        guard = Guard(lambda name: self._connected().replicate([name], priority))
+        try:
+            late = request_full_syncs(self.client, names, priority, self.params["wait_timeout"], guard)
+        finally:
+            guard.close()
+        if late:
+            self.fail(
+                "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
+                "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
+                % enumerated(late),
+                **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
+            )
 
     def wait_for_syncs(self, names, result):
         """Wait as the options say, add the outcome to the result, and fail naming the users that are not in sync."""
@@ -157,6 +238,20 @@ class Session:
         for connection in (self._client, self._userdb):
             if connection is not None:
                 connection.close()
+
+
+def chosen_transport(params):
+    """Return the transport that the options ask for; raise DovecotError when they contradict each other."""
+    for_doveadm = [option for option in ("settings", "debug") if params[option]]
+    transport = params["transport"]
+    if transport == "auto":
+        transport = "http" if params["api_url"] else "doveadm" if for_doveadm else "socket"
+    if for_doveadm and transport != "doveadm":
+        raise DovecotError(
+            "Choosing the transport",
+            "%s is for transport=doveadm, and %s has nothing like it" % (" and ".join(for_doveadm), transport),
+        )
+    return transport
 
 
 def enumerated(names):

@@ -2,34 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The transport ``socket``: the replicator's own UNIX socket. PRIVATE to this collection."""
 
-import errno
+import time
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _protocol
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import (
+    CONNECTION_CURES,
+    WRONG_SERVICE,
+    ReplicatorClient,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
 
 SERVER = "replicator-doveadm-server"
 CLIENT = "replicator-doveadm-client"
 MAJOR = "1"
-
-CURES = {
-    errno.ENOENT: (
-        "Dovecot is stopped, or the replicator's listener is not configured (its mode is 0 by default, and then there "
-        "is no socket)",
-        "check `systemctl status dovecot`, and give `service replicator { unix_listener replicator-doveadm { } }` a "
-        "mode such as 0600, as the role mailops.dovecot_replication.replication does; if base_dir is elsewhere, give "
-        "config_file or socket_path",
-    ),
-    errno.ECONNREFUSED: (
-        "Dovecot is stopped, or the listener was taken out of the configuration and its socket file stayed behind",
-        "start Dovecot, or configure the listener again",
-    ),
-    errno.EACCES: (
-        "the socket belongs to another user",
-        "run the task as root (become: true) or as the owner of the socket",
-    ),
-}
 
 
 class SocketClient(ReplicatorClient):
@@ -42,7 +28,7 @@ class SocketClient(ReplicatorClient):
     transport = "socket"
 
     def __init__(self, path, timeout):
-        self._socket = LineSocket(path, timeout, CURES)
+        self._socket = LineSocket(path, timeout, CONNECTION_CURES)
         try:
             greeting = self._socket.read_line()
             answer = "it closed the connection" if greeting is None else "it greets with %r" % greeting
@@ -50,11 +36,7 @@ class SocketClient(ReplicatorClient):
             greeting, answer = None, error.answer
         if _protocol.decode_line(greeting or b"")[:3] != ["VERSION", SERVER, MAJOR]:
             self._socket.close()
-            raise self._socket.failure(
-                answer,
-                "this is not the replicator's doveadm socket but another service's",
-                "give the path of the socket named replicator-doveadm as socket_path",
-            )
+            raise self._socket.failure(answer, *WRONG_SERVICE)
         self._socket.write(_protocol.encode_line("VERSION", CLIENT, MAJOR, "0"))
 
     def overview(self):
@@ -62,7 +44,9 @@ class SocketClient(ReplicatorClient):
 
     def users(self, mask="*"):
         rows = self._paragraph("STATUS", mask)
-        return {row.username: row for row in self._parsed(_each(_protocol.parse_user), rows)}
+        now = time.time()
+        parse = _each(lambda row: _protocol.parse_user(row, now))
+        return {status.username: status for status in self._parsed(parse, rows)}
 
     def dsyncs(self):
         return self._parsed(_each(_protocol.parse_slot), self._paragraph("STATUS-DSYNC"))

@@ -17,6 +17,12 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._proto
 
 USERDB_SOCKET = "auth-userdb"
 MAJOR = "1"
+LISTING_FAILED = (
+    "the userdb cannot list its users",
+    "it has no way to (userdb static), or its iteration is not configured or fails",
+    "run `doveadm user '*'` and look at Dovecot's log; SQL needs iterate_query, LDAP needs iterate_attrs and "
+    "iterate_filter; or name the users instead of a mask",
+)
 # Look-ups under way at once. More would let both sides fill their buffers and wait for each other.
 WINDOW = 100
 # From so many names on, one listing of all users is cheaper for the userdb than a look-up of each.
@@ -79,12 +85,7 @@ class Userdb:
                     names.add(fields[2])
             elif fields[:2] == ["DONE", request]:
                 if "fail" in fields[2:]:
-                    raise self._socket.failure(
-                        "the userdb cannot list its users",
-                        "it has no way to (userdb static), or its iteration is not configured or fails",
-                        "run `doveadm user '*'` and look at Dovecot's log; SQL needs iterate_query, LDAP needs "
-                        "iterate_attrs and iterate_filter; or name the users instead of a mask",
-                    )
+                    raise self._socket.failure(*LISTING_FAILED)
                 return names
 
     def close(self):

@@ -11,6 +11,7 @@ description:
   - Returns what C(doveadm replicator status), C(doveadm replicator status MASK) and C(doveadm replicator dsync-status)
     show, as data, with absolute times.
 notes:
+  - With O(transport=doveadm) and O(transport=http) the times of the users are null. Dovecot tells ages only there.
   - The queues do not count users that are being synced at the moment. Nothing is going on when all of them are 0 and no
     entry of RV(dsyncs) has a username.
   - On the host to which mail is replicated, syncs started by the other host move RV(users[].last_fast_sync) but never
@@ -191,12 +192,12 @@ dsyncs:
       type: incremental
       status: Waiting for dsync to finish
 dovecot_version:
-  description: Version of the installed Dovecot; null when it cannot be asked.
+  description: Version of the installed Dovecot; null with O(transport=http), which does not tell.
   returned: success
   type: str
   sample: 2.3.19.1 (9b53102964)
 socket_path:
-  description: Path of the replicator's socket.
+  description: Path of the replicator's socket; with O(transport=http) null, when O(socket_path) was not given.
   returned: success
   type: str
   sample: /run/dovecot/replicator-doveadm
@@ -205,12 +206,14 @@ transport:
   returned: success
   type: str
   sample: socket
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
 """
 
-import time
-
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import (
-    age,
     iso_time,
     parse_duration,
 )
@@ -223,7 +226,7 @@ def work(session):
     if gather is None:
         by_user = names is not None or session.params["user_mask"] is not None
         gather = ["overview", "dsyncs"] + (["users"] if by_user else [])
-    result = dict(changed=False, dovecot_version=session.dovecot_version(), socket_path=session.socket_path)
+    result = dict(changed=False, **session.where())
     if "overview" in gather:
         result["overview"] = session.client.overview()
     # The users before the slots: a sync that starts in between is then seen as running, never as not there.
@@ -231,8 +234,7 @@ def work(session):
     slots = session.client.dsyncs() if statuses or "dsyncs" in gather else []
     if "users" in gather:
         running = {slot.username for slot in slots}
-        now = time.time()
-        result["users"] = [described(status, now, status.username in running) for status in statuses]
+        result["users"] = [described(status, status.username in running) for status in statuses]
     if "dsyncs" in gather:
         result["dsyncs"] = [dict(slot._asdict()) for slot in slots]
     return result
@@ -244,30 +246,29 @@ def selected(session, names):
     names = None if names is None else set(names)
     older_than = None if params["older_than"] is None else parse_duration("older_than", params["older_than"])
     statuses = session.client.users(params["user_mask"] or "*")
-    now = time.time()
 
     def wanted(status):
         if names is not None and status.username not in names:
             return False
         if params["failed_only"] and not status.failed:
             return False
-        since = age(status.last_successful_sync, now)
+        since = status.successful_sync.age
         return older_than is None or since is None or since > older_than
 
     chosen = sorted(filter(wanted, statuses.values()), key=lambda status: status.username)
     return chosen[: params["limit"]]
 
 
-def described(status, now, running):
+def described(status, running):
     return dict(
         username=status.username,
         priority=status.priority,
-        last_fast_sync=iso_time(status.last_fast_sync),
-        last_full_sync=iso_time(status.last_full_sync),
-        last_successful_sync=iso_time(status.last_successful_sync),
-        fast_sync_age=age(status.last_fast_sync, now),
-        full_sync_age=age(status.last_full_sync, now),
-        successful_sync_age=age(status.last_successful_sync, now),
+        last_fast_sync=iso_time(status.fast_sync.time),
+        last_full_sync=iso_time(status.full_sync.time),
+        last_successful_sync=iso_time(status.successful_sync.time),
+        fast_sync_age=status.fast_sync.age,
+        full_sync_age=status.full_sync.age,
+        successful_sync_age=status.successful_sync.age,
         failed=status.failed,
         running=running,
         next_sync=status.next_sync,

@@ -14,8 +14,8 @@ description:
     success is older are asked for, which makes the task idempotent.
 notes:
   - A user of O(users) that the replicator does not know yet is put on its list.
-  - C(doveadm replicator replicate -f) is not offered. In no release of Dovecot does it start a full sync; it only
-    moves the time of the next one further away.
+  - C(doveadm replicator replicate -f) starts a full sync in no release of Dovecot; it only moves the time of the next
+    one further away. O(full=true) really does one.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 extends_documentation_fragment:
@@ -50,6 +50,14 @@ options:
     type: str
     choices: [low, high]
     default: low
+  full:
+    description:
+      - Have every mailbox compared message by message, instead of only what changed since the last sync.
+      - The user is taken off the replicator's list and queued again as a new one. So the times of the syncs before are
+        lost. Should the task be killed at that moment, a process that it has left on the host queues the user.
+      - A sync of the user that is under way is not disturbed; it is waited for, at most O(wait_timeout).
+    type: bool
+    default: false
   max_age:
     description:
       - Leave those users alone whose last sync ended with success less than this long ago.
@@ -80,6 +88,14 @@ EXAMPLES = r"""
     priority: high
     wait: true
     wait_timeout: 60
+
+- name: Compare two mailboxes message by message
+  mailops.dovecot_replication.replicator_replicate:
+    users:
+      - alice@example.org
+      - bob@example.org
+    full: true
+    wait: true
 
 - name: Sync everyone who has not been synced for an hour
   mailops.dovecot_replication.replicator_replicate:
@@ -130,6 +146,11 @@ transport:
   returned: success
   type: str
   sample: socket
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
 synced_users:
   description: Names whose sync succeeded. Sorted.
   returned: when O(wait=true) and not in check mode
@@ -169,8 +190,6 @@ unknown_users:
   sample: [nobody@example.org]
 """
 
-import time
-
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
     plan_replication,
@@ -193,15 +212,18 @@ def work(session):
     if names is None and not statuses:
         session.warn("No user on the replicator's list matches %s." % params["user_mask"])
     wanted = statuses if names is None else names
-    plan = plan_replication(statuses, wanted, time.time(), max_age, params["failed_only"])
+    plan = plan_replication(statuses, wanted, max_age, params["failed_only"])
     result = dict(
         changed=bool(plan.requested),
         requested=plan.requested,
         skipped_users=[dict(username=name, reason=reason) for name, reason in plan.skipped],
-        diff=replication_diff(plan),
+        diff=replication_diff(plan, params["full"]),
     )
     if not session.check_mode:
-        session.client.replicate(plan.requested, params["priority"])
+        if params["full"] and plan.requested:
+            session.request_full_syncs(plan.requested, result)
+        else:
+            session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
             session.wait_for_syncs(plan.requested, result)
     return result
@@ -213,6 +235,7 @@ def main():
         dict(
             USER_OPTIONS,
             priority=dict(type="str", choices=["low", "high"], default="low"),
+            full=dict(type="bool", default=False),
             max_age=dict(type="str"),
             failed_only=dict(type="bool", default=False),
             check_userdb=dict(type="bool", default=True),

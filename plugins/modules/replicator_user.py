@@ -133,6 +133,11 @@ transport:
   returned: success
   type: str
   sample: socket
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
 synced_users:
   description: Names of added users whose sync succeeded. Sorted.
   returned: when O(wait=true) and not in check mode

@@ -23,6 +23,21 @@ from lab import RELEASES, Lab  # noqa: E402
 WITH_REPLICATOR = ["bullseye", "bookworm", "bookworm-backports"]
 WITHOUT_REPLICATOR = ["trixie"]
 CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR + WITHOUT_REPLICATOR
+API_URL = "http://127.0.0.1:8080"
+API_KEY = "key-only-for-the-lab"
+API = f"""
+service doveadm {{
+  inet_listener http {{
+    port = 8080
+  }}
+}}
+doveadm_api_key = {API_KEY}
+"""
+TRANSPORTS = {
+    "socket": {},
+    "doveadm": {},
+    "http": {"api_url": API_URL, "api_key": API_KEY},
+}
 MX1, MX2 = "mx1.example.org", "mx2.example.org"
 
 
@@ -31,7 +46,7 @@ class LabScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         parameters = nodeid.partition("[")[2]
-        return max((release for release in RELEASES if parameters.startswith(release)), key=len)
+        return max((release for release in RELEASES if release in parameters), key=len)
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -45,9 +60,10 @@ class Pair:
         self.lab = lab
         self.release = release
         self.dovecot = RELEASES[release].dovecot
+        self.defaults = {}
 
     def module(self, name, /, host=MX1, **options):
-        return runs.module(self.lab, host, name, **options)
+        return runs.module(self.lab, host, name, **{**self.defaults, **options})
 
     def shell(self, script, host=MX1, check=True):
         return self.lab.execute(host, "sh", "-c", script, check=check)
@@ -108,6 +124,7 @@ def prepared(lab, playbook, *options):
 def pair(request):
     lab = start_lab(request.param)
     prepared(lab, runs.MAILHOST, "-e", "mailhost_install=true")
+    lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
     prepared(lab, f"{runs.COLLECTION}.setup")
     yield Pair(lab, request.param)
     if not os.environ.get("MAILOPS_LAB_KEEP"):
@@ -118,6 +135,18 @@ def pair(request):
 def host_without_replicator(request):
     lab = start_lab(request.param)
     lab.execute(MX1, "apt-get", "install", "-y", "dovecot-imapd")
+    lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
+    lab.execute(MX1, "systemctl", "restart", "dovecot")
     yield Pair(lab, request.param)
     if not os.environ.get("MAILOPS_LAB_KEEP"):
         lab.down()
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(pair, request):
+    """The modules behave the same whatever way they talk to the replicator."""
+    if request.param == "http" and pair.release == "bullseye":
+        pytest.skip("before Dovecot 2.3.17 the API has no replicator commands")
+    pair.defaults = {"transport": request.param, **TRANSPORTS[request.param]}
+    yield request.param
+    pair.defaults = {}

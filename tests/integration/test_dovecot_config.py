@@ -8,7 +8,7 @@ TEST_FILE = "/etc/dovecot/conf.d/95-test.conf"
 SECRETS_FILE = "/etc/dovecot/test-secret.conf.ext"
 SECRET = 'se cret#1$x"y\\z'
 # The key of a setting that nothing here uses.
-KEY = {"doveadm_api_key": SECRET}
+KEY = {"ssl_key_password": SECRET}
 
 
 def config(host, *content, **options):
@@ -95,7 +95,7 @@ def test_what_only_shows_in_place_is_put_back(host):
 def test_secrets(host):
     include = "!include_try ../test-secret.conf.ext\n"
     config(host, include, secrets=KEY, secrets_file=SECRETS_FILE)
-    assert host.shell("doveconf -P -h doveadm_api_key").stdout == SECRET + "\n"
+    assert host.shell("doveconf -P -h ssl_key_password").stdout == SECRET + "\n"
     assert host.shell(f"stat -c '%a %U %G' {SECRETS_FILE}").stdout == "600 root root\n"
 
     host.shell(f"chmod 644 {SECRETS_FILE}")
@@ -104,11 +104,11 @@ def test_secrets(host):
     assert "mode = 0644" in opened["diff"][0]["before"] and "mode = 0600" in opened["diff"][0]["after"]
     assert host.shell(f"stat -c %a {SECRETS_FILE}").stdout == "600\n"
 
-    other = {"doveadm_api_key": "another one"}
+    other = {"ssl_key_password": "another one"}
     changed = config(host, include, secrets=other, secrets_file=SECRETS_FILE, ansible_options=["--diff"])
     (diff,) = changed["diff"]
-    assert "\ndoveadm_api_key = ********\n" in diff["before"]
-    assert "\ndoveadm_api_key = ********  # changed\n" in diff["after"]
+    assert "\nssl_key_password = ********\n" in diff["before"]
+    assert "\nssl_key_password = ********  # changed\n" in diff["after"]
 
     removed = config(host, include, secrets={}, secrets_file=SECRETS_FILE)
     assert removed["files"] == [{"path": SECRETS_FILE, "action": "removed"}]
@@ -120,9 +120,9 @@ def test_secrets(host):
 
 
 def test_an_overridden_secret_is_found(host):
-    content = "!include_try ../test-secret.conf.ext\ndoveadm_api_key = other\n"
+    content = "!include_try ../test-secret.conf.ext\nssl_key_password = other\n"
     result = config(host, content, secrets=KEY, secrets_file=SECRETS_FILE)
-    assert "doveadm_api_key is not the given one" in result["msg"]
+    assert "ssl_key_password is not the given one" in result["msg"]
 
 
 def test_a_user_that_does_not_exist(host):

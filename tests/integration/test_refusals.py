@@ -3,7 +3,7 @@
 """Each way in which the replicator cannot be reached has its own message, with a cure."""
 
 import pytest
-from conftest import MX1
+from conftest import API_KEY, API_URL, MX1, TRANSPORTS
 
 MODULES = {
     "replicator_info": {},
@@ -12,9 +12,11 @@ MODULES = {
 }
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", MODULES)
-def test_dovecot_without_a_replicator(host_without_replicator, name):
-    result = host_without_replicator.module(name, **MODULES[name])
+def test_dovecot_without_a_replicator(host_without_replicator, name, transport):
+    options = {"transport": transport, **TRANSPORTS[transport], **MODULES[name]}
+    result = host_without_replicator.module(name, **options)
     assert result["failed"]
     assert "removed in 2.4.0" in result["msg"] and "stay on Dovecot 2.3" in result["msg"]
 
@@ -26,31 +28,38 @@ def test_the_socket_of_another_service(pair, name):
     assert result["failed"] and "another service's" in result["msg"]
 
 
-def test_no_socket(pair):
+def test_no_socket(pair, transport):
     result = pair.module("replicator_info", socket_path="/run/dovecot/nosuch")
-    assert result["failed"] and "ENOENT" in result["msg"] and "mode" in result["msg"]
+    assert result["failed"]
+    if transport == "http":
+        assert "empty reply" in result["msg"] and "cannot reach the replicator's socket" in result["msg"]
+    else:
+        assert "No such file" in result["msg"] and "mode" in result["msg"]
 
 
-def test_a_stale_socket(pair):
+@pytest.mark.parametrize("transport", ["socket", "doveadm"], indirect=True)
+def test_a_stale_socket(pair, transport):
     pair.shell("python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"/run/stale\")'")
     try:
         result = pair.module("replicator_info", socket_path="/run/stale")
     finally:
         pair.shell("rm /run/stale")
-    assert result["failed"] and "ECONNREFUSED" in result["msg"] and "start Dovecot" in result["msg"]
+    assert result["failed"] and "Connection refused" in result["msg"] and "start Dovecot" in result["msg"]
 
 
-def test_dovecot_stopped(pair):
+def test_dovecot_stopped(pair, transport):
     with pair.stopped(MX1):
         result = pair.module("replicator_user", users=["alice@example.org"])
-    assert result["failed"] and "Dovecot is stopped" in result["msg"]
+    assert result["failed"]
+    assert ("check that Dovecot runs" if transport == "http" else "Dovecot is stopped") in result["msg"]
 
 
-def test_no_permission(pair):
+@pytest.mark.parametrize("transport", ["socket", "doveadm"], indirect=True)
+def test_no_permission(pair, transport):
     become = ["--become", "--become-method", "su", "--become-user", "nobody"]
     become += ["-e", "ansible_become_flags='-s /bin/sh'"]
     result = pair.module("replicator_info", ansible_options=become)
-    assert result["failed"] and "EACCES" in result["msg"] and "become" in result["msg"]
+    assert result["failed"] and "Permission denied" in result["msg"] and "become" in result["msg"]
 
 
 def test_a_base_dir_elsewhere_is_found(pair):
@@ -58,7 +67,8 @@ def test_a_base_dir_elsewhere_is_found(pair):
     pair.shell(
         "mkdir -p /srv/second/state && doveconf -n -P | grep -v '^#' > /srv/second/dovecot.conf && "
         "printf 'base_dir = /run/second\\nstate_dir = /srv/second/state\\n"
-        "service doveadm {\\n inet_listener replication {\\n port = 0\\n }\\n}\\nprotocols =\\n' "
+        "service doveadm {\\n inet_listener replication {\\n port = 0\\n }\\n"
+        " inet_listener http {\\n port = 0\\n }\\n}\\nprotocols =\\n' "
         ">> /srv/second/dovecot.conf && "
         "mkdir -p /run/second && dovecot -c /srv/second/dovecot.conf && sleep 1"
     )
@@ -70,3 +80,66 @@ def test_a_base_dir_elsewhere_is_found(pair):
     assert result["socket_path"] == "/run/second/replicator-doveadm"
     assert result["overview"]["known_users"] == 4
     assert users["changed"] is False
+
+
+def test_doveadm_is_taken_where_only_it_can_do_what_is_asked(pair):
+    result = pair.module("replicator_info", debug=True)
+    assert result["transport"] == "doveadm" and any("Debug: " in line for line in result["debug_log"])
+    result = pair.module("replicator_info", settings={"base_dir": "/run/nosuch"})
+    assert result["failed"] and "/run/nosuch/replicator-doveadm" in result["msg"]
+    result = pair.module("replicator_info", settings={"base_dir": "/run/nosuch"}, transport="socket")
+    assert result["failed"] and "settings is for transport=doveadm" in result["msg"]
+    result = pair.module("replicator_info", transport="doveadm", doveadm_path="/opt/nosuch/doveadm")
+    assert result["failed"] and "/opt/nosuch/doveadm" in result["msg"]
+
+
+def test_the_api_is_taken_when_it_is_named(pair):
+    if pair.release == "bullseye":
+        result = pair.module("replicator_info", api_url=API_URL, api_key=API_KEY)
+        assert result["failed"] and "older than 2.3.17" in result["msg"]
+    else:
+        assert pair.module("replicator_info", api_url=API_URL, api_key=API_KEY)["transport"] == "http"
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(api_key="not-this-one"), "the key is wrong"),
+        (dict(api_url=API_URL + "/elsewhere"), "leave the path out"),
+        (dict(api_url="http://127.0.0.1:1"), "Connection refused"),
+        (dict(api_url="https://127.0.0.1:8080"), "the listener has no TLS"),
+        (dict(api_url="127.0.0.1:8080"), "https://host:port"),
+        (dict(api_key=None), "needs api_url and api_key"),
+        (dict(debug=True), "transport=doveadm"),
+    ],
+)
+def test_what_goes_wrong_with_the_api(pair, options, words):
+    result = pair.module("replicator_info", **{"api_url": API_URL, "api_key": API_KEY, **options})
+    assert result["failed"] and words in result["msg"]
+    assert API_KEY not in str(result)
+
+
+def test_the_api_over_tls(pair):
+    if pair.release == "bullseye":
+        pytest.skip("before Dovecot 2.3.17 the API has no replicator commands")
+    pair.shell(
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mx1.example.org "
+        "-addext subjectAltName=DNS:mx1.example.org -keyout /root/api.key -out /root/api.pem 2>/dev/null && "
+        "printf 'service doveadm {\\n inet_listener http {\\n ssl = yes\\n }\\n}\\n"
+        "ssl_cert = </root/api.pem\\nssl_key = </root/api.key\\n' > /etc/dovecot/conf.d/97-tls.conf && "
+        "doveadm reload && sleep 1"
+    )
+    try:
+        results = [
+            pair.module("replicator_info", api_url=f"https://{host}:8080", api_key=API_KEY, **options)
+            for host, options in [
+                (MX1, dict(ca_path="/root/api.pem")),
+                ("127.0.0.1", dict(validate_certs=False)),
+                (MX1, {}),
+                ("127.0.0.1", dict(ca_path="/root/api.pem")),
+            ]
+        ]
+    finally:
+        pair.shell("rm /etc/dovecot/conf.d/97-tls.conf; doveadm reload; sleep 1")
+    assert [result["failed"] for result in results] == [False, False, True, True]
+    assert all("ca_path" in result["msg"] for result in results[2:])

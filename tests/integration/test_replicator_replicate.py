@@ -4,6 +4,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 ALICE, BOB = "alice@example.org", "bob@example.org"
 ONLY_HERE = "only-here@example.org"
 
@@ -39,8 +41,8 @@ def test_a_check_run_predicts_and_asks_for_nothing(pair):
     before = pair.module("replicator_info", user_mask="*")
     predicted = pair.module("replicator_replicate", users=[ALICE], check=True, wait=True)
     after = pair.module("replicator_info", user_mask="*")
-    times = [[user["last_fast_sync"] for user in info["users"]] for info in (before, after)]
-    assert times[0] == times[1]
+    ages = [[user["fast_sync_age"] for user in info["users"]] for info in (before, after)]
+    assert all(old <= new for old, new in zip(*ages))
     real = pair.module("replicator_replicate", users=[ALICE], wait=True)
     keys = ["changed", "requested", "skipped_users", "diff"]
     assert {key: predicted[key] for key in keys} == {key: real[key] for key in keys}
@@ -89,6 +91,54 @@ def test_only_those_that_failed_are_asked_for_again(pair):
     again = dict(user_mask="*@example.org", failed_only=True, wait=True)
     assert pair.module("replicator_replicate", **again)["synced_users"] == [BOB]
     assert pair.module("replicator_replicate", **again)["changed"] is False
+
+
+def test_full_is_a_full_sync(pair):
+    """A silent peer holds the sync long enough to see of what type it is."""
+    kinds = []
+    for full in (False, True):
+        assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
+        with pair.silent():
+            result = pair.module("replicator_replicate", users=[ALICE], full=full)
+            slots = pair.module("replicator_info", gather=["dsyncs"])["dsyncs"]
+        kinds += [slot["type"] for slot in slots if slot["username"] == ALICE]
+        assert result["changed"] and result["requested"] == [ALICE]
+    assert kinds[0] in ("normal", "incremental") and kinds[1:] == ["full"]
+    assert pair.module("replicator_replicate", users=[ALICE, BOB], full=True, wait=True)["synced_users"] == [ALICE, BOB]
+
+
+def test_full_does_not_cut_into_a_running_sync(pair):
+    with pair.silent():
+        pair.module("replicator_replicate", users=[ALICE], priority="high")
+        result = pair.module("replicator_replicate", users=[ALICE, BOB], full=True, wait_timeout=1)
+        assert result["failed"] and result["pending_users"] == [ALICE] and result["requested"] == [BOB]
+        assert "under way" in result["msg"]
+        (user,) = pair.module("replicator_info", users=[ALICE])["users"]
+    assert user["running"] and user["priority"] == "none"
+
+
+def test_a_check_run_of_full_changes_nothing(pair):
+    pair.module("replicator_replicate", users=[ALICE], wait=True)
+    result = pair.module("replicator_replicate", users=[ALICE], full=True, check=True)
+    assert result["changed"] and result["diff"]["after"] == f"{ALICE} (full)\n"
+    (user,) = pair.module("replicator_info", users=[ALICE])["users"]
+    assert user["successful_sync_age"] is not None, "the entry is the old one"
+
+
+@pytest.mark.parametrize("transport", ["doveadm"], indirect=True)
+def test_a_user_stays_on_the_list_when_the_task_is_killed(pair, transport):
+    """The module dies right after it has taken the user off: this doveadm kills whoever had it remove somebody."""
+    killer = "/root/killing-doveadm"
+    script = """#!/bin/sh
+/usr/bin/doveadm "$@" || exit
+case " $* " in *" remove "*) kill -9 "$(ps -o ppid= -p $PPID | tr -d ' ')" ;; esac
+"""
+    pair.lab.execute("mx1", "sh", "-c", f"cat > {killer} && chmod 755 {killer}", stdin=script)
+    result = pair.module("replicator_replicate", users=[BOB], full=True, doveadm_path=killer)
+    assert result["failed"] and "requested" not in result
+    pair.shell(
+        f"for i in $(seq 50); do doveadm replicator status {BOB} | grep -q {BOB} && exit; sleep 0.1; done; exit 1"
+    )
 
 
 @pytest.mark.parametrize(

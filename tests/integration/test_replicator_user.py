@@ -3,6 +3,9 @@
 """replicator_user on live hosts."""
 
 import pytest
+from conftest import MX2
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 ALICE, BOB, CAROL, DAVE = (f"{name}@example.org" for name in ["alice", "bob", "carol", "dave"])
 EVERYONE = [ALICE, BOB, CAROL, DAVE]
@@ -109,13 +112,11 @@ def test_what_makes_no_sense_is_refused(pair, options, words):
 
 def test_added_users_do_not_wait_behind_a_failed_one(pair):
     """Up to Dovecot 2.3.19 a user that is only added waits as long as any other user is failing."""
-    pair.shell(
-        f"chmod 0 /srv/vmail; doveadm replicator remove {BOB}; doveadm replicator remove {DAVE}", "mx2.example.org"
-    )
+    pair.shell("chmod 0 /srv/vmail", MX2)
     try:
         assert pair.module("replicator_replicate", users=[CAROL], wait=True)["failed_users"] == [CAROL]
     finally:
-        pair.shell("chmod 755 /srv/vmail", "mx2.example.org")
+        pair.shell("chmod 755 /srv/vmail", MX2)
     pair.shell(f"doveadm replicator remove {BOB}")
     result = pair.module("replicator_user", users=[BOB], wait=True, wait_timeout=30)
     assert result["synced_users"] == [BOB]

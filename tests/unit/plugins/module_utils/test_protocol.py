@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _protocol
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import DsyncSlot, UserStatus
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
+    NEVER,
+    DsyncSlot,
+    Moment,
+    UserStatus,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -50,38 +55,47 @@ def test_names_that_are_not_utf8_survive():
 
 
 def test_users():
-    users = [_protocol.parse_user(line) for line in rows("status-mask.socket.txt")]
-    assert UserStatus("alice@example.org", "none", 1795436598, 1795436460, False, 1795436598, None) in users
+    users = [_protocol.parse_user(line, 1795436600) for line in rows("status-mask.socket.txt")]
+    recent, older = Moment(1795436598, 2), Moment(1795436460, 140)
+    assert UserStatus("alice@example.org", "none", recent, older, False, recent, None) in users
     assert len(users) == 3
 
 
 def test_a_failed_user_that_never_succeeded():
-    (user,) = [_protocol.parse_user(line) for line in rows("status-failed.socket.txt")]
+    (user,) = [_protocol.parse_user(line, 1795436640) for line in rows("status-failed.socket.txt")]
     assert user.failed is True
+    assert user.successful_sync == NEVER
+    assert user.fast_sync.age == 7
+
+
+def test_a_time_in_the_future():
+    assert _protocol.moment_at(200, 130) == Moment(200, 0), "after the clock was set back"
 
 
 def test_odd_names():
-    names = {_protocol.parse_user(line).username for line in rows("status-weird-names.socket.txt")}
+    names = {_protocol.parse_user(line, 0).username for line in rows("status-weird-names.socket.txt")}
     assert {"tab\there", "new\nline", "\x01soh", "ünïcode@example.org"} <= names
 
 
 @pytest.mark.parametrize(
     "line, success, next_sync",
     [
-        (b"u\tnone\t3\t2\t1", None, None),
-        (b"u\tnone\t3\t2\t1\t4", 4, None),
-        (b"u\tnone\t3\t2\t1\t4\t5", 4, 5),
-        (b"u\tnone\t3\t2\t1\t4\t5\tof a later Dovecot", 4, 5),
+        (b"u\tnone\t3\t2\t1", NEVER, None),
+        (b"u\tnone\t3\t2\t1\t4", Moment(4, 6), None),
+        (b"u\tnone\t3\t2\t1\t4\t5", Moment(4, 6), 5),
+        (b"u\tnone\t3\t2\t1\t4\t5\tof a later Dovecot", Moment(4, 6), 5),
     ],
 )
 def test_columns_are_counted(line, success, next_sync):
-    assert _protocol.parse_user(line) == UserStatus("u", "none", 3, 2, True, success, next_sync)
+    assert _protocol.parse_user(line, 10) == UserStatus(
+        "u", "none", Moment(3, 7), Moment(2, 8), True, success, next_sync
+    )
 
 
 @pytest.mark.parametrize("line", [b"", b"u\tnone\t1\t2", b"u\tnone\tx\t2\t0"])
 def test_a_row_that_is_none(line):
     with pytest.raises(ValueError):
-        _protocol.parse_user(line)
+        _protocol.parse_user(line, 0)
 
 
 def test_overview():

@@ -5,12 +5,12 @@
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _waiting
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import DsyncSlot, UserStatus
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import NEVER, DsyncSlot, UserStatus
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import wait_for_syncs
 
 
 def status(name, priority="none", failed=False):
-    return UserStatus(name, priority, 0, 0, failed, 0, None)
+    return UserStatus(name, priority, NEVER, NEVER, failed, NEVER, None)
 
 
 class Clock:

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The replicator's state as doveadm prints it in JSON. Pure. PRIVATE to this collection.
+
+All values are strings, times are ages: doveadm reads the clock itself and never prints a time.
+"""
+
+import re
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
+    NEVER,
+    OVERVIEW_KEYS,
+    DsyncSlot,
+    Moment,
+    UserStatus,
+)
+
+# Since 2.3.20 doveadm prints a time in the future as the huge unsigned number that its age then is.
+LARGEST_AGE = 1 << 31
+
+
+def parse_seconds(text):
+    """Return the seconds in ``HH:MM:SS``, where hours have any number of digits and each part may be negative.
+
+    >>> parse_seconds("100:00:02")
+    360002
+    """
+    match = re.match(r"(-?\d+):(-?\d+):(-?\d+)\Z", text)
+    if not match:
+        raise ValueError("no duration: %r" % text)
+    hours, minutes, seconds = map(int, match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def parse_moment(text):
+    """Return the Moment in an age as doveadm prints it; ``-`` is never, one in the future is now."""
+    if text == "-":
+        return NEVER
+    seconds = parse_seconds(text)
+    return Moment(None, seconds if 0 <= seconds < LARGEST_AGE else 0)
+
+
+def parse_user(row):
+    """Return the UserStatus in a row of ``status MASK``; raise ValueError for anything else."""
+    try:
+        next_sync = row.get("next sync secs")
+        return UserStatus(
+            row["username"],
+            row["priority"],
+            parse_moment(row["fast sync"]),
+            parse_moment(row["full sync"]),
+            row["failed"] != "-",
+            parse_moment(row["success sync"]),
+            None if next_sync is None else parse_seconds(next_sync),
+        )
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError("no row of a user's status: %r" % (row,)) from None
+
+
+def parse_slot(row):
+    """Return the DsyncSlot in a row of ``dsync-status``; raise ValueError for anything else."""
+    try:
+        return DsyncSlot(row["username"] or None, None if row["type"] == "-" else row["type"], row["status"])
+    except (KeyError, TypeError):
+        raise ValueError("no row of a dsync's status: %r" % (row,)) from None
+
+
+def parse_overview(rows):
+    """Return the counts in the rows of ``status``, as ``_protocol.parse_overview`` does."""
+    try:
+        counts = {row["field"]: int(row["value"]) for row in rows}
+        return {key: counts[field] for field, key in OVERVIEW_KEYS.items()}
+    except (KeyError, TypeError):
+        raise ValueError("no overview: %r" % (rows,)) from None

@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What doveadm prints in JSON, captured from Dovecot 2.3.19.1."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _rows
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import NEVER, DsyncSlot, Moment
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+
+
+def rows(name):
+    return json.loads((FIXTURES / name).read_text())
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("00:00:00", 0), ("00:02:18", 138), ("100:00:02", 360002), ("498732:04:18", 1795435458), ("00:-59:-58", -3598)],
+)
+def test_durations(text, seconds):
+    assert _rows.parse_seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-", "1:2", "00:00:00 ", "1:2:3:4", "a:b:c"])
+def test_what_is_no_duration(text):
+    with pytest.raises(ValueError):
+        _rows.parse_seconds(text)
+
+
+@pytest.mark.parametrize(
+    "text, moment",
+    [
+        ("-", NEVER),
+        ("00:00:05", Moment(None, 5)),
+        ("00:-59:-58", Moment(None, 0)),
+        ("1193046:28:12", Moment(None, 0)),
+    ],
+)
+def test_ages(text, moment):
+    assert _rows.parse_moment(text) == moment
+
+
+def test_users():
+    users = {user.username: user for user in map(_rows.parse_user, rows("status-mask.json.stdout.txt"))}
+    bob = users["bob@example.org"]
+    assert (bob.failed, bob.priority, bob.successful_sync) == (True, "none", Moment(None, 182))
+    assert users["alice@example.org"].failed is False
+    assert bob.next_sync is None
+
+
+def test_a_user_of_later_versions():
+    row = dict(rows("status-mask.json.stdout.txt")[0], **{"next sync secs": "23:59:58"})
+    assert _rows.parse_user(row).next_sync == 86398
+
+
+def test_overview():
+    overview = _rows.parse_overview(rows("status-overview.json.stdout.txt"))
+    assert set(overview) == set(_rows.OVERVIEW_KEYS.values())
+    assert overview["known_users"] == 3
+
+
+def test_slots():
+    slots = list(map(_rows.parse_slot, rows("dsync-status-running.json.stdout.txt")))
+    assert slots[0] == DsyncSlot("slow@example.org", "full", "Waiting for dsync to finish")
+    assert _rows.parse_slot(rows("dsync-status-idle.json.stdout.txt")[0]) == DsyncSlot(None, None, "Not connected")
+
+
+@pytest.mark.parametrize("parse", [_rows.parse_user, _rows.parse_slot, _rows.parse_overview])
+@pytest.mark.parametrize("row", [{}, [{}], None, 1, "x", {"username": None}])
+def test_what_is_no_row(parse, row):
+    with pytest.raises(ValueError):
+        parse(row)

@@ -38,10 +38,10 @@ test: venv ## run everything above and print a summary
 	@$(RUN) python tests/tools/run_all.py
 
 demo: venv ## start a Dovecot pair to play with
-	$(RUN) python tests/lab/demo.py
+	@$(RUN) python tests/lab/demo.py
 
 demo-down: venv ## stop the pair that demo started
-	$(RUN) python tests/lab/demo.py --down
+	@$(RUN) python tests/lab/demo.py --down
 
 clean: ## remove .venv, .build and tool caches
 	rm -rf .venv .build .ansible .pytest_cache .ruff_cache

@@ -32,9 +32,7 @@ NO_REPLICATOR = (
     "https://doc.dovecot.org/latest/installation/upgrade/2.3-to-2.4.html",
 )
 REMEDIES = {
-    400: (None, None),
     401: ("the key is wrong", "give the value of doveadm_api_key as api_key"),
-    403: (None, None),
     404: ("the path of the URL is wrong", "leave the path out of api_url"),
     500: ("Dovecot has neither doveadm_api_key nor doveadm_password", "set doveadm_api_key on that host"),
 }
@@ -53,11 +51,15 @@ class HttpApi:
 
     def __init__(self, url, key, timeout, ca_path=None, validate_certs=True):
         self.url = url
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port, self._timeout = parts.hostname, parts.port, timeout
+            sound = parts.scheme in ("http", "https") and parts.hostname
+        except ValueError:
+            sound = False
+        if not sound:
             raise DovecotError("Reading api_url", "%r is no URL of the form https://host:port" % url)
         self._path = parts.path if parts.path.strip("/") else API_PATH
-        self._host, self._port, self._timeout = parts.hostname, parts.port, timeout
         self._context = _tls_context(ca_path, validate_certs) if parts.scheme == "https" else None
         self._headers = {
             "Authorization": "X-Dovecot-API " + base64.b64encode(key.encode("utf-8")).decode("ascii"),
@@ -104,7 +106,7 @@ class HttpApi:
             connection.request("POST", self._path, json.dumps(commands).encode("utf-8"), self._headers)
             response = connection.getresponse()
             body = response.read().decode("utf-8", "surrogateescape")
-        except (http.client.BadStatusLine, http.client.IncompleteRead, ConnectionResetError):
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError):
             raise self._failure(
                 "an empty reply",
                 "the process that served the request died, most often because it cannot reach the replicator's socket",
@@ -116,6 +118,8 @@ class HttpApi:
                 "ca_path does not vouch for the certificate, it is not for this host name, or the listener has no TLS",
                 "give the authority's certificate as ca_path, and in api_url the host name that the certificate is for",
             ) from error
+        except http.client.HTTPException as error:
+            raise self._failure("no sound HTTP: %r" % error, None, "check that api_url leads to Dovecot") from error
         except OSError as error:
             raise self._failure(
                 "no answer in time" if isinstance(error, TimeoutError) or not error.errno else error,
@@ -218,10 +222,13 @@ class HttpUserdb:
 
 
 def _tls_context(ca_path, validate_certs):
-    context = ssl.create_default_context(
-        cafile=ca_path if ca_path and not os.path.isdir(ca_path) else None,
-        capath=ca_path if ca_path and os.path.isdir(ca_path) else None,
-    )
+    place = "capath" if ca_path and os.path.isdir(ca_path) else "cafile"
+    try:
+        context = ssl.create_default_context(**{place: ca_path})
+    except OSError as error:
+        raise DovecotError(
+            "Reading ca_path %s" % ca_path, error, cure="give a file with certificates in PEM"
+        ) from error
     if not validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -109,6 +109,10 @@ def test_the_api_is_taken_when_it_is_named(pair):
         (dict(api_url="http://127.0.0.1:1"), "Connection refused"),
         (dict(api_url="https://127.0.0.1:8080"), "the listener has no TLS"),
         (dict(api_url="127.0.0.1:8080"), "https://host:port"),
+        (dict(api_url="http://127.0.0.1:port"), "https://host:port"),
+        (dict(api_url="http://127.0.0.1:22"), "no sound HTTP"),
+        (dict(api_url="https://127.0.0.1:8080", ca_path="/nosuch.pem"), "/nosuch.pem"),
+        (dict(api_url="https://127.0.0.1:8080", ca_path="/etc/passwd"), "in PEM"),
         (dict(api_key=None), "needs api_url and api_key"),
         (dict(debug=True), "transport=doveadm"),
     ],
@@ -124,19 +128,19 @@ def test_the_api_over_tls(pair):
         pytest.skip("before Dovecot 2.3.17 the API has no replicator commands")
     pair.shell(
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mx1.example.org "
-        "-addext subjectAltName=DNS:mx1.example.org -keyout /root/api.key -out /root/api.pem 2>/dev/null && "
+        "-addext subjectAltName=DNS:mx1.example.org -keyout /srv/api.key -out /srv/api.pem 2>/dev/null && "
         "printf 'service doveadm {\\n inet_listener http {\\n ssl = yes\\n }\\n}\\n"
-        "ssl_cert = </root/api.pem\\nssl_key = </root/api.key\\n' > /etc/dovecot/conf.d/97-tls.conf && "
+        "ssl_cert = </srv/api.pem\\nssl_key = </srv/api.key\\n' > /etc/dovecot/conf.d/97-tls.conf && "
         "doveadm reload && sleep 1"
     )
     try:
         results = [
             pair.module("replicator_info", api_url=f"https://{host}:8080", api_key=API_KEY, **options)
             for host, options in [
-                (MX1, dict(ca_path="/root/api.pem")),
+                (MX1, dict(ca_path="/srv/api.pem")),
                 ("127.0.0.1", dict(validate_certs=False)),
                 (MX1, {}),
-                ("127.0.0.1", dict(ca_path="/root/api.pem")),
+                ("127.0.0.1", dict(ca_path="/srv/api.pem")),
             ]
         ]
     finally:

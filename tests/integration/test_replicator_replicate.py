@@ -128,7 +128,7 @@ def test_a_check_run_of_full_changes_nothing(pair):
 @pytest.mark.parametrize("transport", ["doveadm"], indirect=True)
 def test_a_user_stays_on_the_list_when_the_task_is_killed(pair, transport):
     """The module dies right after it has taken the user off: this doveadm kills whoever had it remove somebody."""
-    killer = "/root/killing-doveadm"
+    killer = "/srv/killing-doveadm"
     script = """#!/bin/sh
 /usr/bin/doveadm "$@" || exit
 case " $* " in *" remove "*) kill -9 "$(ps -o ppid= -p $PPID | tr -d ' ')" ;; esac

@@ -126,11 +126,11 @@ def test_a_userdb_that_cannot_be_listed_is_explained(pair):
     auth = "/etc/dovecot/conf.d/10-auth.conf"
     static = "userdb {\\n driver = static\\n args = uid=vmail gid=vmail home=/srv/vmail/%u\\n}\\n"
     pair.shell(
-        f"cp -a {auth} /root/auth; sed -i '/^userdb/,$d' {auth}; printf '{static}' >> {auth}; doveadm reload; sleep 1"
+        f"cp -a {auth} /srv/auth; sed -i '/^userdb/,$d' {auth}; printf '{static}' >> {auth}; doveadm reload; sleep 1"
     )
     try:
         result = pair.module("replicator_user", user_mask="*")
         assert result["failed"]
         assert "cannot list its users" in result["msg"] and "iterate_query" in result["msg"]
     finally:
-        pair.shell(f"cp -a /root/auth {auth}; doveadm reload; sleep 1")
+        pair.shell(f"cp -a /srv/auth {auth}; doveadm reload; sleep 1")

@@ -338,7 +338,7 @@ class Lab:
 
     def _reach(self, name):
         """Let our key in, wait until sshd answers, and return its port on 127.0.0.1."""
-        script = "cat > /root/.ssh/authorized_keys && chmod 600 /root/.ssh/authorized_keys"
+        script = "cat > ~/.ssh/authorized_keys && chmod 600 ~/.ssh/authorized_keys"
         self.execute(name, "sh", "-c", script, stdin=self._key().with_suffix(".pub").read_text())
         port = int(self.engine("port", self.container(name), "22/tcp").stdout.split()[0].rsplit(":", 1)[1])
         deadline = time.monotonic() + BOOT_SECONDS

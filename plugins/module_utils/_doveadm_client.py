@@ -38,11 +38,10 @@ class DoveadmClient(ReplicatorClient):
         return self._read(_rows.parse_overview, "status")
 
     def users(self, mask="*"):
-        statuses = self._read(lambda rows: [_rows.parse_user(row) for row in rows], "status", "--", mask)
-        return {status.username: status for status in statuses}
+        return self._read(_rows.parse_users, "status", "--", mask)
 
     def dsyncs(self):
-        return self._read(lambda rows: [_rows.parse_slot(row) for row in rows], "dsync-status")
+        return self._read(_rows.parse_slots, "dsync-status")
 
     def replicate(self, names, priority):
         for name in names:

@@ -10,9 +10,10 @@ SBIN_DIRECTORIES = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/dovecot/sbin"
 DEFAULT_BASE_DIR = "/run/dovecot"
 GONE_SINCE = (2, 4)
 GONE_TEXT = "Dovecot %s has no replicator: it was removed in 2.4.0"
+UPGRADE_GUIDE = "https://doc.dovecot.org/latest/installation/upgrade/2.3-to-2.4.html"
 GONE_CURE = (
     "stay on Dovecot 2.3, or leave replication before the upgrade: shared storage, or `doveadm sync` run by a timer; "
-    "see https://doc.dovecot.org/latest/installation/upgrade/2.3-to-2.4.html"
+    "see " + UPGRADE_GUIDE
 )
 
 

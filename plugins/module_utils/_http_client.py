@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _rows
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import UPGRADE_GUIDE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import LISTING_FAILED
@@ -28,8 +29,7 @@ SEE_LOG = "look at Dovecot's log on that host"
 NO_REPLICATOR = (
     "this Dovecot is 2.4 or later, and the replicator was removed in 2.4.0; or it is older than 2.3.17, whose API has "
     "no replicator commands yet",
-    "stay on Dovecot 2.3, and before 2.3.17 use another transport; for 2.4 see "
-    "https://doc.dovecot.org/latest/installation/upgrade/2.3-to-2.4.html",
+    "stay on Dovecot 2.3, and before 2.3.17 use another transport; for 2.4 see " + UPGRADE_GUIDE,
 )
 REMEDIES = {
     401: ("the key is wrong", "give the value of doveadm_api_key as api_key"),
@@ -156,11 +156,10 @@ class HttpClient(ReplicatorClient):
         return self._read(_rows.parse_overview, "replicatorStatus")
 
     def users(self, mask="*"):
-        statuses = self._read(_each(_rows.parse_user), "replicatorStatus", userMask=mask)
-        return {status.username: status for status in statuses}
+        return self._read(_rows.parse_users, "replicatorStatus", userMask=mask)
 
     def dsyncs(self):
-        return self._read(_each(_rows.parse_slot), "replicatorDsyncStatus")
+        return self._read(_rows.parse_slots, "replicatorDsyncStatus")
 
     def replicate(self, names, priority):
         self._change("replicatorReplicate", [dict(self._common, userMask=name, priority=priority) for name in names])
@@ -184,7 +183,7 @@ class HttpClient(ReplicatorClient):
         answer = self._api.call(method, **dict(self._common, **parameters))
         try:
             return parse(answer)
-        except (TypeError, ValueError) as error:
+        except ValueError as error:
             raise DovecotError("Asking %s" % self._api.url, "cannot make sense of its answer, %s" % error) from error
 
     def _change(self, method, commands, accept=()):
@@ -239,7 +238,3 @@ def _answer(kind, value):
     if kind == "doveadmResponse":
         return value
     return ApiError(value["type"], value.get("exitCode"))
-
-
-def _each(parse):
-    return lambda rows: [parse(row) for row in rows]

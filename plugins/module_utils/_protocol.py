@@ -98,6 +98,16 @@ def parse_user(line, now):
     )
 
 
+def parse_users(lines, now):
+    """Return the answer to ``STATUS mask`` as a dict of UserStatus by name."""
+    return {status.username: status for status in (parse_user(line, now) for line in lines)}
+
+
+def parse_slots(lines):
+    """Return the answer to ``STATUS-DSYNC`` as a list of DsyncSlot."""
+    return list(map(parse_slot, lines))
+
+
 def parse_slot(line):
     """Return the DsyncSlot in a row of ``STATUS-DSYNC``."""
     fields = decode_line(line)

@@ -57,6 +57,16 @@ def parse_user(row):
         raise ValueError("no row of a user's status: %r" % (row,)) from None
 
 
+def parse_users(rows):
+    """Return the answer to ``status MASK`` as a dict of UserStatus by name."""
+    return {status.username: status for status in map(parse_user, _listed(rows))}
+
+
+def parse_slots(rows):
+    """Return the answer to ``dsync-status`` as a list of DsyncSlot."""
+    return list(map(parse_slot, _listed(rows)))
+
+
 def parse_slot(row):
     """Return the DsyncSlot in a row of ``dsync-status``; raise ValueError for anything else."""
     try:
@@ -72,3 +82,9 @@ def parse_overview(rows):
         return {key: counts[field] for field, key in OVERVIEW_KEYS.items()}
     except (KeyError, TypeError):
         raise ValueError("no overview: %r" % (rows,)) from None
+
+
+def _listed(rows):
+    if not isinstance(rows, list):
+        raise ValueError("no list of rows: %r" % (rows,))
+    return rows

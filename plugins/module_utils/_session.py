@@ -91,7 +91,7 @@ class Session:
             if session.params["debug"]:
                 result["debug_log"] = session.client.printed
         except DovecotError as error:
-            session.fail(str(error))
+            session.fail(session._explained(error))
         finally:
             session._close()
         session.module.exit_json(**result)
@@ -117,12 +117,7 @@ class Session:
     def client(self):
         """The replicator, through the transport asked for."""
         if self._client is None:
-            try:
-                self._client = self._connected()
-            except DovecotError:
-                if not self.params["api_url"]:
-                    self._doveconf.refuse_without_replicator()
-                raise
+            self._client = self._connected()
         return self._client
 
     def _connected(self):
@@ -136,10 +131,17 @@ class Session:
         limit = self.module.get_bin_path("timeout")
         if limit:
             doveadm = [limit, str(params["timeout"])] + doveadm
-        client = DoveadmClient(self.module.run_command, doveadm, params["socket_path"])
-        # A client without a connection finds out here whether there is a replicator.
-        client.overview()
-        return client
+        return DoveadmClient(self.module.run_command, doveadm, params["socket_path"])
+
+    def _explained(self, error):
+        """Return the message of a failure; where the Dovecot of this host has no replicator, that is the reason."""
+        if self.params["transport"] == "http" or (self.params["transport"] == "auto" and self.params["api_url"]):
+            return str(error)
+        try:
+            self._doveconf.refuse_without_replicator()
+        except DovecotError as gone:
+            return str(gone)
+        return str(error)
 
     @property
     def api(self):

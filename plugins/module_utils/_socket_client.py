@@ -43,13 +43,11 @@ class SocketClient(ReplicatorClient):
         return self._parsed(_protocol.parse_overview, self._paragraph("STATUS"))
 
     def users(self, mask="*"):
-        rows = self._paragraph("STATUS", mask)
-        now = time.time()
-        parse = _each(lambda row: _protocol.parse_user(row, now))
-        return {status.username: status for status in self._parsed(parse, rows)}
+        lines = self._paragraph("STATUS", mask)
+        return self._parsed(_protocol.parse_users, lines, time.time())
 
     def dsyncs(self):
-        return self._parsed(_each(_protocol.parse_slot), self._paragraph("STATUS-DSYNC"))
+        return self._parsed(_protocol.parse_slots, self._paragraph("STATUS-DSYNC"))
 
     def replicate(self, names, priority):
         for name in names:
@@ -80,9 +78,9 @@ class SocketClient(ReplicatorClient):
             raise self._closed(fields)
         return lines
 
-    def _parsed(self, parse, lines):
+    def _parsed(self, parse, *answer):
         try:
-            return parse(lines)
+            return parse(*answer)
         except ValueError as error:
             raise self._socket.failure("cannot make sense of its answer, %s" % error) from error
 
@@ -92,7 +90,3 @@ class SocketClient(ReplicatorClient):
             "the replicator was restarted (a reload of Dovecot does that) or has died",
             "look at Dovecot's log, then run the task again",
         )
-
-
-def _each(parse):
-    return lambda lines: [parse(line) for line in lines]

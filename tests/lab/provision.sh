@@ -27,7 +27,7 @@ apt-get install -y --no-install-recommends --download-only dovecot-imapd dovecot
 mkdir -p /etc/systemd/system.conf.d
 printf '[Manager]\nDefaultTimeoutStopSec=2s\n' > /etc/systemd/system.conf.d/lab.conf
 
-install -d -m 700 /root/.ssh
+install -d -m 700 ~/.ssh
 systemctl enable ssh
 for unit in apt-daily.timer apt-daily-upgrade.timer e2scrub_all.timer fstrim.timer; do
     systemctl mask "$unit"

@@ -55,9 +55,9 @@ def test_names_that_are_not_utf8_survive():
 
 
 def test_users():
-    users = [_protocol.parse_user(line, 1795436600) for line in rows("status-mask.socket.txt")]
+    users = _protocol.parse_users(rows("status-mask.socket.txt"), 1795436600)
     recent, older = Moment(1795436598, 2), Moment(1795436460, 140)
-    assert UserStatus("alice@example.org", "none", recent, older, False, recent, None) in users
+    assert UserStatus("alice@example.org", "none", recent, older, False, recent, None) == users["alice@example.org"]
     assert len(users) == 3
 
 
@@ -116,11 +116,11 @@ def test_an_overview_without_a_total_is_none():
 
 
 def test_idle_slots():
-    slots = [_protocol.parse_slot(line) for line in rows("status-dsync-idle.socket.txt")]
+    slots = _protocol.parse_slots(rows("status-dsync-idle.socket.txt"))
     assert set(slots) == {DsyncSlot(None, None, "Not connected")}
 
 
 def test_a_running_slot():
-    slots = [_protocol.parse_slot(line) for line in rows("status-dsync-running.socket.txt")]
+    slots = _protocol.parse_slots(rows("status-dsync-running.socket.txt"))
     assert [slot.status for slot in slots if slot.username] == ["Waiting for dsync to finish"]
     assert slots[0].type in ("full", "normal", "incremental")

@@ -45,7 +45,7 @@ def test_ages(text, moment):
 
 
 def test_users():
-    users = {user.username: user for user in map(_rows.parse_user, rows("status-mask.json.stdout.txt"))}
+    users = _rows.parse_users(rows("status-mask.json.stdout.txt"))
     bob = users["bob@example.org"]
     assert (bob.failed, bob.priority, bob.successful_sync) == (True, "none", Moment(None, 182))
     assert users["alice@example.org"].failed is False
@@ -64,7 +64,7 @@ def test_overview():
 
 
 def test_slots():
-    slots = list(map(_rows.parse_slot, rows("dsync-status-running.json.stdout.txt")))
+    slots = _rows.parse_slots(rows("dsync-status-running.json.stdout.txt"))
     assert slots[0] == DsyncSlot("slow@example.org", "full", "Waiting for dsync to finish")
     assert _rows.parse_slot(rows("dsync-status-idle.json.stdout.txt")[0]) == DsyncSlot(None, None, "Not connected")
 
@@ -74,3 +74,10 @@ def test_slots():
 def test_what_is_no_row(parse, row):
     with pytest.raises(ValueError):
         parse(row)
+
+
+@pytest.mark.parametrize("parse", [_rows.parse_users, _rows.parse_slots])
+@pytest.mark.parametrize("answer", [None, {}, "x", 1, [None]])
+def test_what_is_no_answer(parse, answer):
+    with pytest.raises(ValueError):
+        parse(answer)

@@ -70,7 +70,10 @@ requirements:
     WAIT = r"""
 options:
   wait:
-    description: Wait until the syncs that this task asked for have ended, and fail when one did not succeed.
+    description:
+      - Wait until the syncs that this task asked for have ended, and fail when one did not succeed.
+      - Meanwhile the counts of users that are done, failed and left are shown every few seconds, on the terminal or in
+        the log of the job; with C(async) nothing is shown.
     type: bool
     default: false
   wait_timeout:

@@ -34,9 +34,6 @@ class ReplicatorClient:
     Names are exact: a caller has checked that they hold no wildcards.
     """
 
-    # What the modules return as ``transport``.
-    transport = None
-
     def overview(self):
         """Return the counts of the queue: a dict with the keys of ``_protocol.OVERVIEW_KEYS``, ints."""
         raise NotImplementedError()

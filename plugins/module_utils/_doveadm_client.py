@@ -24,15 +24,14 @@ class DoveadmClient(ReplicatorClient):
     :arg run_command: ``AnsibleModule.run_command`` or what behaves like it
     :arg doveadm: the command with its global options, a list; a command that limits its time may come before it
     :arg socket_path: as ``-a``; found by doveadm itself when None
+    :arg printed: list to which lines are added that doveadm prints beside its answers
     """
 
-    transport = "doveadm"
-
-    def __init__(self, run_command, doveadm, socket_path=None):
+    def __init__(self, run_command, doveadm, socket_path, printed):
         self._run_command = run_command
         self._doveadm = doveadm
         self._socket_options = ["-a", socket_path] if socket_path else []
-        self.printed = []
+        self._printed = printed
 
     def overview(self):
         return self._read(_rows.parse_overview, "status")
@@ -62,7 +61,7 @@ class DoveadmClient(ReplicatorClient):
         argv = self._doveadm + ["-f", "json", "replicator", command] + self._socket_options + list(arguments)
         rc, out, err = self._run_command(argv)
         lines = err.splitlines()
-        self.printed += lines
+        self._printed += lines
         if rc == TIMED_OUT:
             raise DovecotError(self._tried((command,) + arguments), "no answer in time")
         accept = options.get("accept")

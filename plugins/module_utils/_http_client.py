@@ -15,7 +15,12 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._clien
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import UPGRADE_GUIDE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import LISTING_FAILED
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import (
+    LISTING_FAILED,
+    Account,
+    Accounts,
+    is_true,
+)
 
 API_PATH = "/doveadm/v1"
 # Commands in a request. An empty reply loses the answers to all of them.
@@ -146,8 +151,6 @@ class HttpApi:
 class HttpClient(ReplicatorClient):
     """``replicator`` over the API, since Dovecot 2.3.17."""
 
-    transport = "http"
-
     def __init__(self, api, socket_path=None):
         self._api = api
         self._common = {"socketPath": socket_path} if socket_path else {}
@@ -192,23 +195,12 @@ class HttpClient(ReplicatorClient):
                 raise self._api.refusal(method, answer)
 
 
-class HttpUserdb:
-    """The users that exist, by doveadm's ``user`` command over the API; see ``_userdb.Userdb``."""
+class HttpUserdb(Accounts):
+    """The users that exist, by doveadm's ``user`` command over the API. Each request has its own connection."""
 
     def __init__(self, api):
+        super(HttpUserdb, self).__init__()
         self._api = api
-
-    def find(self, names):
-        names = sorted(set(names))
-        answers = self._api.call_all(("user", {"userMask": [name]}) for name in names)
-        found = {}
-        for name, answer in zip(names, answers):
-            if isinstance(answer, ApiError):
-                if answer.code != NO_USER:
-                    raise self._api.refusal("user", answer)
-            elif name in answer:
-                found[name] = answer[name].get("user", name)
-        return found
 
     def names(self, mask="*"):
         listing = self._api.call_all([("user", {"userMask": ["*"]})])[0]
@@ -216,8 +208,21 @@ class HttpUserdb:
             raise DovecotError("Asking %s for all users" % self._api.url, *LISTING_FAILED)
         return set(filter(mask_matcher(mask), listing["userList"]))
 
-    def close(self):
-        """Each request has its own connection."""
+    def _look_up(self, names):
+        # One unknown name hides the answers for all others, so each has a command of its own.
+        names = sorted(names)
+        answers = self._api.call_all(("user", {"userMask": [name]}) for name in names)
+        return {name: self._account(name, answer) for name, answer in zip(names, answers)}
+
+    def _account(self, name, answer):
+        if isinstance(answer, ApiError):
+            if answer.code != NO_USER:
+                raise self._api.refusal("user", answer)
+            return None
+        fields = answer.get(name)
+        if fields is None:
+            return None
+        return Account(fields.get("user", name), is_true(fields.get("noreplicate")))
 
 
 def _tls_context(ca_path, validate_certs):

@@ -6,6 +6,8 @@ import re
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 
+NAMED_IN_MESSAGES = 10
+
 
 def check_names(names):
     """Raise DovecotError for a name that the replicator would take for something else."""
@@ -22,6 +24,13 @@ def check_names(names):
             raise DovecotError("Reading the names of users", "%r contains a NUL character" % name)
 
 
+def enumerated(names):
+    """Return names for a message: the first few, and how many more there are."""
+    text = ", ".join(names[:NAMED_IN_MESSAGES])
+    more = len(names) - NAMED_IN_MESSAGES
+    return "%s and %d more" % (text, more) if more > 0 else text
+
+
 def mask_matcher(mask):
     """Return a function that tells whether a name matches the mask, as the replicator matches it.
 
@@ -31,6 +40,13 @@ def mask_matcher(mask):
     pattern = b"".join(parts.get(part, re.escape(part)) for part in re.split(rb"([*?])", _as_bytes(mask)))
     matches = re.compile(b"(?s)" + pattern + rb"\Z").match
     return lambda name: matches(_as_bytes(name)) is not None
+
+
+def differing_in_case(listed, names):
+    """Return those of the listed names that are not among the names, but only for upper and lower case."""
+    names = set(names)
+    lower = {name.lower() for name in names}
+    return {name for name in listed if name not in names and name.lower() in lower}
 
 
 def _as_bytes(text):

@@ -14,16 +14,17 @@ MembershipPlan = namedtuple("MembershipPlan", ["add", "remove"])
 ReplicationPlan = namedtuple("ReplicationPlan", ["requested", "skipped"])
 
 
-def plan_present(listed, wanted, scope=None):
+def plan_present(listed, wanted, scope=None, doubles=()):
     """Plan that the wanted names are on the list.
 
     :arg listed: names on the replicator's list now
     :arg wanted: names that are to be on it
     :arg scope: tells of a name whether it may only be on the list when it is wanted; no name is removed when None
+    :arg doubles: listed names that are another spelling of a wanted one
     """
     wanted = set(wanted)
-    extra = [name for name in listed if scope and scope(name) and name not in wanted]
-    return MembershipPlan(sorted(wanted.difference(listed)), sorted(extra))
+    extra = {name for name in listed if scope and scope(name) and name not in wanted}
+    return MembershipPlan(sorted(wanted.difference(listed)), sorted(extra.union(doubles)))
 
 
 def plan_absent(listed, unwanted):

@@ -15,23 +15,24 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_
     HttpClient,
     HttpUserdb,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import check_names
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import DoveadmMail, HttpMail
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
+    check_names,
+    differing_in_case,
+    enumerated,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._socket_client import SocketClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import USERDB_SOCKET, Userdb
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import wait_for_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import (
+    ENDED,
+    Until,
+    reason_for_dropping,
+    wait_for_syncs,
+)
 
 SOCKET_NAME = "replicator-doveadm"
-NAMED_IN_MESSAGES = 10
-
-# For the users of an Outcome that failed, were dropped, are pending.
-WAIT_PROBLEMS = [
-    "The sync failed for %s: Dovecot's log has the reason (most often the peer is down, refuses the password or lacks "
-    "the account); where it has none, run `doveadm -v sync -u USER -d -N` on this host.",
-    "The replicator dropped %s from its list: the account is missing on the peer or here, or has noreplicate set; "
-    "create it on both hosts.",
-    "Still not synced when wait_timeout was over: %s; `doveadm replicator dsync-status` shows what runs, and a peer "
-    "that accepts but does not answer keeps a sync waiting.",
-]
+# What the option ``timeout`` is when a module needs that name for something else.
+LONGEST_SILENCE = 30
 
 # Documented in plugins/doc_fragments/replicator.py.
 COMMON_OPTIONS = dict(
@@ -46,7 +47,7 @@ COMMON_OPTIONS = dict(
     api_key=dict(type="str", no_log=True),
     ca_path=dict(type="path"),
     validate_certs=dict(type="bool", default=True),
-    timeout=dict(type="float", default=30),
+    timeout=dict(type="float", default=LONGEST_SILENCE),
 )
 
 USER_OPTIONS = dict(
@@ -54,7 +55,12 @@ USER_OPTIONS = dict(
     user_mask=dict(type="str"),
 )
 
+# How the action plugins wait in slices, to show in between how far it is; see plugin_utils/_waiting_action.py.
+# ``seconds``: return after so many. ``names`` and ``until``: only go on waiting for these.
+SLICE_OPTION = dict(_wait_slice=dict(type="dict"))
+
 WAIT_OPTIONS = dict(
+    SLICE_OPTION,
     wait=dict(type="bool", default=False),
     wait_timeout=dict(type="float", default=300),
 )
@@ -63,9 +69,10 @@ WAIT_OPTIONS = dict(
 class Session:
     """One task against one replicator."""
 
-    def __init__(self, module):
+    def __init__(self, module, longest_silence=None):
         self.module = module
         self.params = module.params
+        self.longest_silence = longest_silence or self.params["timeout"]
         module.run_command_environ_update = dict(LANG="C", LC_ALL="C")
         self._doveconf = Doveconf(
             module.run_command,
@@ -74,22 +81,30 @@ class Session:
             self.params["settings"],
             self.params["doveadm_path"],
         )
+        # The transport in use, one of those that the module can do with.
+        self.transport = None
+        # What doveadm has printed beside its answers.
+        self.printed = []
         self._base_dir = None
         self._userdb = None
         self._client = None
         self._http_api = None
 
     @classmethod
-    def run(cls, work, argument_spec, **kwargs):
-        """Run a module: ``work`` takes the Session and returns the result; what goes wrong ends in one message."""
-        spec = dict(COMMON_OPTIONS)
-        spec.update(argument_spec)
-        session = cls(AnsibleModule(argument_spec=spec, supports_check_mode=True, **kwargs))
+    def run(cls, work, argument_spec, longest_silence=None, of_mail=False, **kwargs):
+        """Run a module: ``work`` takes the Session and returns the result; what goes wrong ends in one message.
+
+        :arg longest_silence: instead of the option ``timeout``
+        :arg of_mail: whether the module reads mail, of which the replicator's socket has nothing to tell
+        """
+        spec = dict(COMMON_OPTIONS, **argument_spec)
+        session = cls(AnsibleModule(argument_spec=spec, supports_check_mode=True, **kwargs), longest_silence)
         try:
-            result = work(session)
-            result["transport"] = session.client.transport
+            session.transport = chosen_transport(session.params, of_mail)
+            result = session._go_on_waiting() if "names" in session._slice else work(session)
+            result["transport"] = session.transport
             if session.params["debug"]:
-                result["debug_log"] = session.client.printed
+                result["debug_log"] = session.printed
         except DovecotError as error:
             session.fail(session._explained(error))
         finally:
@@ -121,21 +136,36 @@ class Session:
         return self._client
 
     def _connected(self):
-        params = self.params
-        transport = chosen_transport(params)
-        if transport == "socket":
-            return SocketClient(self.socket_path, params["timeout"])
-        if transport == "http":
-            return HttpClient(self.api, params["socket_path"])
-        doveadm = self._doveconf.doveadm() + (["-D"] if params["debug"] else [])
+        if self.transport == "socket":
+            return SocketClient(self.socket_path, self.longest_silence)
+        if self.transport == "http":
+            return HttpClient(self.api, self.params["socket_path"])
+        doveadm = self._doveadm()
         limit = self.module.get_bin_path("timeout")
         if limit:
-            doveadm = [limit, str(params["timeout"])] + doveadm
-        return DoveadmClient(self.module.run_command, doveadm, params["socket_path"])
+            doveadm = [limit, str(self.longest_silence)] + doveadm
+        return DoveadmClient(self.module.run_command, doveadm, self.params["socket_path"], self.printed)
+
+    def _doveadm(self):
+        return self._doveconf.doveadm() + (["-D"] if self.params["debug"] else [])
+
+    @property
+    def mail(self):
+        """What reads mailboxes: a DoveadmMail or an HttpMail."""
+        if self.transport == "http":
+            return HttpMail(self.api)
+        return DoveadmMail(self._doveadm(), self.longest_silence, self.printed)
+
+    def require_replicator(self):
+        """Raise DovecotError where Dovecot has none any more, for a module that has no other need of it."""
+        if self.transport == "http":
+            self.client.overview()
+        else:
+            self._doveconf.refuse_without_replicator()
 
     def _explained(self, error):
         """Return the message of a failure; where the Dovecot of this host has no replicator, that is the reason."""
-        if self.params["transport"] == "http" or (self.params["transport"] == "auto" and self.params["api_url"]):
+        if self.transport == "http":
             return str(error)
         try:
             self._doveconf.refuse_without_replicator()
@@ -159,20 +189,20 @@ class Session:
                 "The key in api_key crosses the network in clear: give api_url as https and the listener ssl = yes."
             )
         return HttpApi(
-            params["api_url"], params["api_key"], params["timeout"], params["ca_path"], params["validate_certs"]
+            params["api_url"], params["api_key"], self.longest_silence, params["ca_path"], params["validate_certs"]
         )
 
     @property
     def userdb(self):
         """The user databases of the Dovecot whose replicator this is."""
         if self._userdb is None:
-            remote = self.client.transport == "http"
-            self._userdb = HttpUserdb(self.api) if remote else Userdb(self.base_dir, self.params["timeout"])
+            remote = self.transport == "http"
+            self._userdb = HttpUserdb(self.api) if remote else Userdb(self.base_dir, self.longest_silence)
         return self._userdb
 
     def where(self):
         """Return the version of Dovecot and the path of the socket, None where the transport does not tell."""
-        if self.client.transport == "http":
+        if self.transport == "http":
             return dict(dovecot_version=None, socket_path=self.params["socket_path"])
         return dict(dovecot_version=self._doveconf.version(), socket_path=self.socket_path)
 
@@ -196,6 +226,27 @@ class Session:
             )
         return sorted(set(found.values()))
 
+    def refuse_noreplicate(self, names):
+        """Fail, before anything is changed, when the userdb keeps one of the names from being replicated."""
+        accounts = self.userdb.accounts(names)
+        excluded = sorted(name for name in names if name in accounts and accounts[name].noreplicate)
+        if excluded:
+            self.fail(
+                "The userdb field noreplicate is set for %s, so the replicator would drop them; nothing was changed. "
+                "Remove the field (on both hosts), leave out the names, or set check_userdb to false."
+                % enumerated(excluded),
+                noreplicate_users=excluded,
+            )
+
+    def doubles(self, listed, names):
+        """Return the listed names that are not among the names, but another spelling of the account of one."""
+        candidates = differing_in_case(listed, names)
+        if not candidates:
+            return set()
+        spelt = self.userdb.find(candidates.union(names))
+        wanted = {spelt.get(name, name) for name in names}
+        return {name for name in candidates if spelt.get(name) in wanted}
+
     def request_full_syncs(self, names, result):
         """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
         priority = self.params["priority"]
@@ -212,23 +263,43 @@ class Session:
                 **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
             )
 
-    def wait_for_syncs(self, names, result):
-        """Wait as the options say, add the outcome to the result, and fail naming the users that are not in sync."""
-        outcome = wait_for_syncs(self.client, names, self.params["wait_timeout"])
-        result.update(
-            synced_users=outcome.synced,
-            failed_users=outcome.failed,
-            dropped_users=outcome.dropped,
-            pending_users=outcome.pending,
-            elapsed=outcome.elapsed,
-        )
-        problems = [text % enumerated(names) for names, text in zip(outcome[1:4], WAIT_PROBLEMS) if names]
-        if problems:
-            self.fail(
-                "%d of %d users synced. %s" % (len(outcome.synced), len(names), " ".join(problems)),
-                transport=self.client.transport,
-                **result,
-            )
+    def wait(self, names, seconds, result, until=ENDED):
+        """Wait, add the outcome to the result, and fail when it is not what was waited for.
+
+        In slices neither the end of one nor its outcome is a failure: ``waiting`` in the result says how to go on. In
+        check mode there is one look, and nothing is a failure.
+        """
+        now = 0 if self.check_mode else min(seconds, self._slice.get("seconds", seconds))
+        outcome = wait_for_syncs(self.client, names, now, self.params["user_mask"], until)
+        reasons = self._reasons_for_dropping(outcome.dropped)
+        result.update(outcome.as_result(), dropped_reasons=reasons)
+        if self.check_mode:
+            return
+        if self._slice:
+            result["waiting"] = dict(names=until.rest(outcome), seconds=seconds, until=list(until))
+            return
+        problem = until.verdict(outcome, reasons)
+        if problem:
+            self.fail(problem, transport=self.transport, **result)
+
+    def _reasons_for_dropping(self, names):
+        """Return why the replicator has dropped each of the names, a dict; an empty one where the userdb is silent."""
+        if not names:
+            return {}
+        try:
+            accounts = self.userdb.accounts(names)
+        except DovecotError:
+            return {}
+        return {name: reason_for_dropping(accounts.get(name)) for name in names}
+
+    @property
+    def _slice(self):
+        return self.params.get("_wait_slice") or {}
+
+    def _go_on_waiting(self):
+        result = dict(changed=False)
+        self.wait(self._slice["names"], self._slice["seconds"], result, Until(*self._slice["until"]))
+        return result
 
     def warn(self, text):
         self.module.warn(text)
@@ -242,22 +313,20 @@ class Session:
                 connection.close()
 
 
-def chosen_transport(params):
-    """Return the transport that the options ask for; raise DovecotError when they contradict each other."""
+def chosen_transport(params, of_mail=False):
+    """Return the transport that the options ask for; raise DovecotError when they contradict each other.
+
+    Mail is read by doveadm where ``socket`` is asked for, so that defaults for all modules can be given.
+    """
     for_doveadm = [option for option in ("settings", "debug") if params[option]]
     transport = params["transport"]
     if transport == "auto":
         transport = "http" if params["api_url"] else "doveadm" if for_doveadm else "socket"
+    if of_mail and transport == "socket":
+        transport = "doveadm"
     if for_doveadm and transport != "doveadm":
         raise DovecotError(
             "Choosing the transport",
             "%s is for transport=doveadm, and %s has nothing like it" % (" and ".join(for_doveadm), transport),
         )
     return transport
-
-
-def enumerated(names):
-    """Return names for a message: the first few, and how many more there are."""
-    text = ", ".join(names[:NAMED_IN_MESSAGES])
-    more = len(names) - NAMED_IN_MESSAGES
-    return "%s and %d more" % (text, more) if more > 0 else text

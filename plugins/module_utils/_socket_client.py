@@ -25,8 +25,6 @@ class SocketClient(ReplicatorClient):
     pipelining.
     """
 
-    transport = "socket"
-
     def __init__(self, path, timeout):
         self._socket = LineSocket(path, timeout, CONNECTION_CURES)
         try:

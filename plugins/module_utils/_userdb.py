@@ -9,6 +9,7 @@ gives each name as Dovecot writes it, whatever the case it was asked in.
 import errno
 import os
 import re
+from collections import namedtuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
@@ -30,6 +31,9 @@ LISTING_PAYS = 100
 # Names that a look-up gives back as they are. A listed name may be spelt otherwise, or refused by auth_username_chars.
 PLAIN = re.compile(r"[a-z0-9._@-]+\Z")
 
+# One account: its name as Dovecot writes it, and whether its userdb field ``noreplicate`` keeps it off the list.
+Account = namedtuple("Account", ["username", "noreplicate"])
+
 CURES = {
     errno.ENOENT: (
         "Dovecot is stopped, or its base_dir is elsewhere",
@@ -40,10 +44,40 @@ CURES = {
 }
 
 
-class Userdb:
-    """Dovecot's user databases, through ``auth-userdb`` of one instance. Raises DovecotError."""
+class Accounts:
+    """Who exists. Raises DovecotError. No name is looked up twice; a subclass says how it is done."""
+
+    def __init__(self):
+        self._looked_up = {}
+
+    def accounts(self, names):
+        """Return a dict: each of the names that exists, to its Account."""
+        unknown = set(names).difference(self._looked_up)
+        if unknown:
+            self._looked_up.update(self._look_up(unknown))
+        return {name: self._looked_up[name] for name in names if self._looked_up[name]}
+
+    def find(self, names):
+        """Return a dict: each of the names that exists, to the name by which Dovecot knows that user."""
+        return {name: account.username for name, account in self.accounts(names).items()}
+
+    def names(self, mask="*"):
+        """Return all names that match the mask, a set."""
+        raise NotImplementedError()
+
+    def close(self):
+        """Let the connection go."""
+
+    def _look_up(self, names):
+        """Return a dict: each of the names to its Account, or None."""
+        raise NotImplementedError()
+
+
+class Userdb(Accounts):
+    """Dovecot's user databases, through ``auth-userdb`` of one instance."""
 
     def __init__(self, base_dir, timeout):
+        super(Userdb, self).__init__()
         self._socket = LineSocket(os.path.join(base_dir, USERDB_SOCKET), timeout, CURES)
         self._last_id = 0
         while True:
@@ -55,7 +89,6 @@ class Userdb:
         self._socket.write(encode_line("VERSION", MAJOR, "0"))
 
     def find(self, names):
-        """Return a dict: each of the names that exists, to the name by which Dovecot knows that user."""
         names = set(names)
         found = {}
         if len(names) >= LISTING_PAYS:
@@ -63,17 +96,10 @@ class Userdb:
                 found = {name: name for name in names & self.names() if PLAIN.match(name)}
             except DovecotError:
                 pass  # a userdb that cannot be listed can still be asked
-        waiting = {}
-        for name in names.difference(found):
-            self._ask(waiting, name)
-            if len(waiting) >= WINDOW:
-                self._collect(waiting, found)
-        while waiting:
-            self._collect(waiting, found)
+        found.update(super(Userdb, self).find(names.difference(found)))
         return found
 
     def names(self, mask="*"):
-        """Return all names that match the mask, a set."""
         request = self._next_id()
         self._socket.write(encode_line("LIST", request, "service=doveadm"))
         matches = mask_matcher(mask)
@@ -91,19 +117,29 @@ class Userdb:
     def close(self):
         self._socket.close()
 
-    def _ask(self, waiting, name):
-        request = self._next_id()
-        waiting[request] = name
-        self._socket.write(encode_line("USER", request, name, "service=doveadm"))
+    def _look_up(self, names):
+        waiting, accounts = {}, {}
+        for name in names:
+            request = self._next_id()
+            waiting[request] = name
+            self._socket.write(encode_line("USER", request, name, "service=doveadm"))
+            if len(waiting) >= WINDOW:
+                self._collect(waiting, accounts)
+        while waiting:
+            self._collect(waiting, accounts)
+        return accounts
 
-    def _collect(self, waiting, found):
+    def _collect(self, waiting, accounts):
         fields = self._read()
         name = waiting.pop(fields[1], None) if len(fields) > 1 else None
         if name is None:
             return
         if fields[0] == "USER":
-            found[name] = fields[2]
-        elif fields[0] != "NOTFOUND":
+            extra = dict(field.partition("=")[::2] for field in fields[3:])
+            accounts[name] = Account(fields[2], is_true(extra.get("noreplicate")))
+        elif fields[0] == "NOTFOUND":
+            accounts[name] = None
+        else:
             raise DovecotError(
                 "Looking up %s in the userdb" % name,
                 " ".join(fields[2:]) or "temporary failure",
@@ -123,3 +159,8 @@ class Userdb:
                 "look at Dovecot's log, then run the task again",
             )
         return decode_line(line)
+
+
+def is_true(value):
+    """Tell whether Dovecot takes the text of a userdb field for true; src/lib-storage/mail-user.c."""
+    return value is not None and value[:1] not in ("n", "N", "0", "f", "F")

@@ -1,64 +1,184 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting until requested syncs have ended. PRIVATE to this collection."""
+"""Waiting until syncs have ended, and what to say of the outcome. PRIVATE to this collection."""
 
 import time
 from collections import namedtuple
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 
 FIRST_PAUSE = 0.01
 LONGEST_PAUSE = 2.0
 # Pauses grow by this factor, and are never shorter than so many times what the poll itself took.
 GROWTH = 1.5
 POLL_SHARE = 10
+# When Dovecot tries a failed user again; src/replication/replicator/replicator.c.
+RETRY_SECONDS = 300
 
-# Sorted lists of names, and the seconds waited.
-Outcome = namedtuple("Outcome", ["synced", "failed", "dropped", "pending", "elapsed"])
+FAILED = (
+    "The sync failed for %s: Dovecot's log has the reason (most often the peer is down, refuses the password or lacks "
+    "the account; a panic of doveadm there means noreplicate set on the peer only); where it has none, run "
+    "`doveadm -v sync -u USER -d -N` on this host."
+)
+DROPPED = {
+    "unknown": "The replicator dropped %s from its list: the userdb of this host does not have the account; create it.",
+    "noreplicate": "The replicator dropped %s from its list: the userdb field noreplicate is set; remove it on both "
+    "hosts, or leave these users out.",
+    "unknown_on_peer": "The replicator dropped %s from its list: the account exists here, so it is missing on the "
+    "peer; create it there.",
+    None: "The replicator dropped %s from its list: the account is missing on the peer or here, or noreplicate is set; "
+    "create it on both hosts.",
+}
+PENDING = (
+    "Still not synced when the time to wait was over: %s; `doveadm replicator dsync-status` shows what runs. A peer "
+    "that accepts but does not answer keeps a sync waiting, and with replication_max_conns = 0 none ever starts."
+)
 
 
-def wait_for_syncs(client, names, seconds, monotonic=time.monotonic, sleep=time.sleep):
-    """Wait until the sync of each name has ended, at most so many seconds, and return the Outcome.
+class Outcome(namedtuple("Outcome", ["synced", "failed", "dropped", "pending", "elapsed"])):
+    """Sorted lists of names, and the seconds waited."""
 
-    The names have just been queued on this client. A name that is neither queued nor in a dsync slot has ended; the
-    replicator moves it from one to the other in one step, so reading STATUS before STATUS-DSYNC cannot miss the start.
-    Only a STATUS read after that tells the result, as the first may still show the one of the sync before. A name that
-    is no longer on the list was dropped: unknown to the userdb here or at the peer, or marked ``noreplicate``.
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, result):
+        """Return the Outcome in a module's result."""
+        lists = [result[kind + "_users"] for kind in cls._fields[:-1]]
+        return cls(*lists, elapsed=result["elapsed"])
+
+    def as_result(self):
+        """Return what the modules return of it."""
+        result = {kind + "_users": names for kind, names in self._asdict().items() if kind != "elapsed"}
+        result["elapsed"] = self.elapsed
+        return result
+
+    def after(self, earlier):
+        """Return this Outcome of the names that an earlier wait had left, together with what that one had found."""
+        again = set().union(*self[:-1])
+        lists = [sorted(set(old).difference(again).union(new)) for old, new in zip(earlier[:-1], self[:-1])]
+        return Outcome(*lists, elapsed=self.elapsed)
+
+    def counts(self):
+        """Return how far it is, for a person: ``12 of 230 users synced, 1 failed, 217 left``."""
+        total = sum(map(len, self[:-1]))
+        rest = [(self.failed, "failed"), (self.dropped, "dropped"), (self.pending, "left")]
+        parts = ["%d of %d users synced" % (len(self.synced), total)]
+        return ", ".join(parts + ["%d %s" % (len(names), what) for names, what in rest if names])
+
+
+class Until(namedtuple("Until", ["state", "max_failed"])):
+    """What is waited for.
+
+    :arg state: ``ended``: the sync of each user that has just been queued has ended, well or not. ``idle``: each user
+        has been seen neither queued, nor due, nor being synced. ``synced``: that, and its last sync has not failed;
+        Dovecot tries a failed one again by itself
+    :arg max_failed: give up when more users than this have failed; up to that many are accepted. None does neither
+    """
+
+    __slots__ = ()
+
+    def over(self, outcome):
+        failed = len(outcome.failed)
+        if self.max_failed is not None and failed > self.max_failed:
+            return True
+        return not outcome.pending and not (self.state == "synced" and failed > (self.max_failed or 0))
+
+    def rest(self, outcome):
+        """Return the names to go on waiting for."""
+        if self.over(outcome):
+            return []
+        return sorted(outcome.pending + ([] if self.state == "ended" else outcome.failed))
+
+    def verdict(self, outcome, reasons):
+        """Return what is wrong with an outcome and what to do about it, None when nothing is.
+
+        :arg reasons: of the dropped names, as ``reason_for_dropping`` gives them; some may be missing
+        """
+        accepted = self.max_failed or 0
+        if self.state == "idle" and self.max_failed is None:
+            accepted = len(outcome.failed)
+        problems = [(outcome.failed if len(outcome.failed) > accepted else [], FAILED), (outcome.pending, PENDING)]
+        if self.state != "idle":
+            problems += [
+                ([name for name in outcome.dropped if reasons.get(name) == reason], text)
+                for reason, text in DROPPED.items()
+            ]
+        texts = [text % enumerated(names) for names, text in problems if names]
+        return "%s. %s" % (outcome.counts(), " ".join(texts)) if texts else None
+
+
+ENDED = Until("ended", None)
+
+
+def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=time.monotonic, sleep=time.sleep):
+    """Wait for each of the names, at most so many seconds, and return the Outcome.
+
+    A name that is neither queued nor in a dsync slot is idle; the replicator moves it from one to the other in one
+    step, so reading STATUS before STATUS-DSYNC cannot miss the start. Only a STATUS read after that tells the result,
+    as the first may still show the one of the sync before. A name that is no longer on the list was dropped: unknown
+    to the userdb here or at the peer, or marked ``noreplicate``.
+
+    :arg mask: one that matches all names, to read no more of the list than needed
     """
     began = monotonic()
     deadline = began + seconds
-    pending = set(names)
-    mask = names[0] if len(pending) == 1 else "*"
-    ended = {"synced": [], "failed": [], "dropped": []}
+    names = sorted(set(names))
+    found = {}
     pause = FIRST_PAUSE
-    while pending:
+    mask = mask or (names[0] if len(names) == 1 else "*")
+    outcome = _outcome(names, found, 0)
+    rest = until.rest(outcome)
+    while rest:
         polled = monotonic()
-        for name, result in _poll(client, pending, mask):
-            ended[result].append(name)
-            pending.discard(name)
+        found.update(_poll(client, rest, mask, until.state != "ended"))
         now = monotonic()
-        if not pending or now >= deadline:
+        outcome = _outcome(names, found, now - began)
+        rest = until.rest(outcome)
+        if not rest or now >= deadline:
             break
         pause = min(max(pause * GROWTH, POLL_SHARE * (now - polled)), LONGEST_PAUSE)
         sleep(min(pause, deadline - now))
-    return Outcome(
-        sorted(ended["synced"]),
-        sorted(ended["failed"]),
-        sorted(ended["dropped"]),
-        sorted(pending),
-        round(monotonic() - began, 3),
-    )
+    return outcome
 
 
-def _poll(client, pending, mask):
-    """Return (name, result) for those of the pending names whose sync has ended."""
+def reason_for_dropping(account):
+    """Return why the replicator has dropped a user, given its Account in the userdb here, or None."""
+    if account is None:
+        return "unknown"
+    return "noreplicate" if account.noreplicate else "unknown_on_peer"
+
+
+def _outcome(names, found, elapsed):
+    lists = {kind: [] for kind in Outcome._fields[:-1]}
+    for name in names:
+        lists[found.get(name, "pending")].append(name)
+    return Outcome(elapsed=round(elapsed, 3), **lists)
+
+
+def _poll(client, names, mask, due_is_queued):
+    """Return where each name stands now, a dict."""
     before = client.users(mask)
-    idle = [name for name in pending if name not in before or before[name].priority == "none"]
+    idle = {name for name in names if name not in before or not is_queued(before[name], due_is_queued)}
     if idle:
-        running = {slot.username for slot in client.dsyncs()}
-        idle = [name for name in idle if name not in running]
-    if not idle:
-        return []
-    after = client.users(mask)
-    return [(name, _result(after.get(name))) for name in idle]
+        idle.difference_update(slot.username for slot in client.dsyncs())
+    after = client.users(mask) if idle else {}
+    return {name: _result(after.get(name)) if name in idle else "pending" for name in names}
+
+
+def is_queued(status, or_due=True):
+    """Tell whether a user waits for a sync: asked for with a priority or, unless left out, due without one.
+
+    New users, regular full syncs and failed users have no priority when their time has come. Before Dovecot 2.3.20,
+    which does not tell when that is, only what can be known counts as due: a user never fully synced, and a failed one
+    after five minutes.
+    """
+    if status.priority != "none":
+        return True
+    if not or_due:
+        return False
+    if status.next_sync is not None:
+        return status.next_sync == 0
+    return status.full_sync.age is None or (status.failed and (status.fast_sync.age or 0) >= RETRY_SECONDS)
 
 
 def _result(status):

@@ -71,7 +71,8 @@ options:
     default: false
   check_userdb:
     description:
-      - Whether to fail, before anything is asked for, when the userdb does not have one of O(users).
+      - Whether to fail, before anything is asked for, when the userdb does not have one of O(users), or has
+        C(noreplicate) set for one.
     type: bool
     default: true
 seealso:
@@ -171,6 +172,13 @@ dropped_users:
   type: list
   elements: str
   sample: []
+dropped_reasons:
+  description:
+    - Why the replicator has dropped each of RV(dropped_users). V(unknown) is not in the userdb here, V(noreplicate) has
+      that field set, V(unknown_on_peer) exists here, so the peer must lack it. Empty when the userdb did not answer.
+  returned: when O(wait=true) and not in check mode
+  type: dict
+  sample: {}
 pending_users:
   description: Names whose sync had not ended when O(wait_timeout) was over. Sorted.
   returned: when O(wait=true) and not in check mode
@@ -188,6 +196,12 @@ unknown_users:
   type: list
   elements: str
   sample: [nobody@example.org]
+noreplicate_users:
+  description: Names for which the userdb field C(noreplicate) is set. Sorted.
+  returned: failure because of them
+  type: list
+  elements: str
+  sample: [archive@example.org]
 """
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
@@ -213,6 +227,8 @@ def work(session):
         session.warn("No user on the replicator's list matches %s." % params["user_mask"])
     wanted = statuses if names is None else names
     plan = plan_replication(statuses, wanted, max_age, params["failed_only"])
+    if names is not None and params["check_userdb"]:
+        session.refuse_noreplicate(plan.requested)
     result = dict(
         changed=bool(plan.requested),
         requested=plan.requested,
@@ -225,7 +241,7 @@ def work(session):
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait_for_syncs(plan.requested, result)
+            session.wait(plan.requested, params["wait_timeout"], result)
     return result
 
 

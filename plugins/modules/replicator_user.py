@@ -22,7 +22,10 @@ notes:
     and 2.3.21) or fails for ever (2.3.13). Create accounts on both hosts before adding them; O(wait=true) finds those
     that were forgotten.
   - The replicator tells C(Alice@example.org) from C(alice@example.org), the userdb does not. With O(check_userdb=true)
-    names are put on the list as the userdb spells them, so that a mailbox never has two entries.
+    names are put on the list as the userdb spells them, and entries of the same account in another spelling are
+    removed, so that a mailbox never has two entries. With O(state=absent) all spellings of an account go.
+  - Users whose userdb field C(noreplicate) is set are not put on the list. The replicator would drop them at their next
+    sync, and the task would report a change each time.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 extends_documentation_fragment:
@@ -48,6 +51,8 @@ options:
     description:
       - Users whose names match this mask. C(*) stands for any characters and C(?) for one; upper and lower case differ.
       - With O(state=present) the names are taken from the userdb, with O(state=absent) from the replicator's list.
+      - For the userdb, C(doveadm user '*') must list its users. SQL needs C(iterate_query) for that, LDAP
+        C(iterate_attrs) and C(iterate_filter).
       - Together with O(users) only as the limit of O(exclusive=true).
     type: str
   state:
@@ -63,7 +68,8 @@ options:
     default: false
   check_userdb:
     description:
-      - Whether to fail, before anything is changed, when the userdb does not have one of O(users).
+      - Whether to fail, before anything is changed, when the userdb does not have one of O(users), or has
+        C(noreplicate) set for one.
       - Dovecot itself accepts any name and drops it again without a word.
       - Only for O(state=present).
     type: bool
@@ -118,8 +124,18 @@ removed:
   elements: str
   sample: []
 unknown_users:
-  description: Names that the userdb does not have. Sorted. Empty when the userdb was not asked.
-  returned: always, once the userdb was asked
+  description:
+    - Names that the userdb does not have, on failure because of them; with O(user_mask) those that it lists but does
+      not find. Sorted.
+  returned: success, and failure because of them
+  type: list
+  elements: str
+  sample: []
+noreplicate_users:
+  description:
+    - Names that are left out, as the userdb field C(noreplicate) is set for them and the replicator would drop them. Of
+      O(user_mask) on success, of O(users) on failure because of them. Sorted.
+  returned: success, and failure because of them
   type: list
   elements: str
   sample: []
@@ -153,6 +169,13 @@ dropped_users:
   returned: when O(wait=true) and not in check mode
   type: list
   elements: str
+dropped_reasons:
+  description:
+    - Why the replicator has dropped each of RV(dropped_users). V(unknown) is not in the userdb here, V(noreplicate) has
+      that field set, V(unknown_on_peer) exists here, so the peer must lack it. Empty when the userdb did not answer.
+  returned: when O(wait=true) and not in check mode
+  type: dict
+  sample: {}
 pending_users:
   description: Names of added users whose sync had not ended when O(wait_timeout) was over. Sorted.
   returned: when O(wait=true) and not in check mode
@@ -166,7 +189,7 @@ elapsed:
 """
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated, mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
     membership_diff,
     plan_absent,
@@ -176,7 +199,6 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._sessi
     USER_OPTIONS,
     WAIT_OPTIONS,
     Session,
-    enumerated,
 )
 
 ADDED_PRIORITY = "low"
@@ -186,21 +208,22 @@ def work(session):
     params = session.params
     check_combination(session)
     listed = session.client.users()
-    plan = make_plan(session, listed)
+    plan, kept_out = make_plan(session, listed)
     result = dict(
         changed=bool(plan.add or plan.remove),
         added=plan.add,
         removed=plan.remove,
-        unknown_users=[],
         known_users=len(listed) + len(plan.add) - len(plan.remove),
         diff=membership_diff(plan),
+        **kept_out,
     )
-    warn_of_return(session, plan.remove)
+    if params["state"] == "absent" or params["exclusive"]:
+        warn_of_return(session, plan.remove)
     if not session.check_mode:
         session.client.remove(plan.remove)
         session.client.replicate(plan.add, ADDED_PRIORITY)
         if params["wait"]:
-            session.wait_for_syncs(plan.add, result)
+            session.wait(plan.add, params["wait_timeout"], result)
         result["known_users"] = session.client.overview()["known_users"]
     return result
 
@@ -219,18 +242,39 @@ def check_combination(session):
 
 
 def make_plan(session, listed):
+    """Return the MembershipPlan, and a dict of the names that the userdb keeps out of it."""
     params = session.params
     names = session.named_users()
+    mask = params["user_mask"]
+    out = dict(unknown_users=[], noreplicate_users=[])
     if params["state"] == "absent":
-        return plan_absent(listed, names if names is not None else filter(mask_matcher(params["user_mask"]), listed))
+        unwanted = filter(mask_matcher(mask), listed) if names is None else set(names) | session.doubles(listed, names)
+        return plan_absent(listed, unwanted), out
     if names is None:
-        wanted = session.userdb.names(params["user_mask"])
-        if not wanted:
-            session.warn("No user of the userdb matches %s." % params["user_mask"])
-        return plan_present(listed, wanted)
+        wanted, out = replicated_users(session, session.userdb.names(mask), listed)
+        return plan_present(listed, wanted, doubles=session.doubles(listed, wanted)), out
     if params["check_userdb"]:
         names = session.known_to_userdb(names)
-    return plan_present(listed, names, exclusive_scope(session, names))
+        session.refuse_noreplicate(set(names).difference(listed))
+    doubles = session.doubles(listed, names) if params["check_userdb"] else ()
+    return plan_present(listed, names, exclusive_scope(session, names), doubles), out
+
+
+def replicated_users(session, names, listed):
+    """Return those of the userdb's names that can be on the list, and a dict of those that cannot, by the reason."""
+    if not names:
+        session.warn("No user of the userdb matches %s." % session.params["user_mask"])
+    added = names.difference(listed)
+    accounts = session.userdb.accounts(added)
+    unknown = added.difference(accounts)
+    if unknown:
+        session.warn(
+            "The userdb lists %s but does not find them when asked; auth_username_chars may refuse the name. The "
+            "replicator would drop them, so they are left out." % enumerated(sorted(unknown))
+        )
+    kept_out = {name for name, account in accounts.items() if account.noreplicate}
+    out = dict(unknown_users=sorted(unknown), noreplicate_users=sorted(kept_out))
+    return names - unknown - kept_out, out
 
 
 def exclusive_scope(session, names):

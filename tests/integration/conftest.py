@@ -8,6 +8,7 @@ MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAIL
 import contextlib
 import os
 import sys
+import time
 import uuid
 from pathlib import Path
 
@@ -38,6 +39,8 @@ TRANSPORTS = {
     "doveadm": {},
     "http": {"api_url": API_URL, "api_key": API_KEY},
 }
+# Dovecot looks at most once a second whether a passwd-file has changed.
+USERDB_SECONDS = 1.1
 MX1, MX2 = "mx1.example.org", "mx2.example.org"
 
 
@@ -61,9 +64,19 @@ class Pair:
         self.release = release
         self.dovecot = RELEASES[release].dovecot
         self.defaults = {}
+        self._agents = {}
 
     def module(self, name, /, host=MX1, **options):
-        return runs.module(self.lab, host, name, **{**self.defaults, **options})
+        """Run a module: by Ansible, and over any other transport than the default one by the faster agent."""
+        options = {**self.defaults, **options}
+        if self.defaults.get("transport", "socket") == "socket" or "ansible_options" in options:
+            return runs.module(self.lab, host, name, **options)
+        return self.agent(host).module(name, **options)
+
+    def agent(self, host=MX1):
+        if host not in self._agents:
+            self._agents[host] = runs.Agent(self.lab, host)
+        return self._agents[host]
 
     def shell(self, script, host=MX1, check=True):
         return self.lab.execute(host, "sh", "-c", script, check=check)
@@ -82,6 +95,21 @@ class Pair:
 
     def arrived(self, user, token, host=MX2, **options):
         return runs.arrived(self.lab, host, user, token, **options)
+
+    @contextlib.contextmanager
+    def account(self, name, fields="", hosts=(MX1, MX2)):
+        """An account that exists, with its mail, only for a while; ``fields`` are extra ones of its userdb entry."""
+        entry = f"{name}:{{PLAIN}}lab:5000:5000::/srv/vmail/{name}::{fields}\n"
+        for host in hosts:
+            self.lab.execute(host, "tee", "-a", "/etc/dovecot/users", stdin=entry)
+        time.sleep(USERDB_SECONDS)
+        try:
+            yield
+        finally:
+            for host in hosts:
+                self.lab.execute(host, "sed", "-i", f"\\|^{name}:|d", "/etc/dovecot/users")
+                self.lab.execute(host, "rm", "-rf", f"/srv/vmail/{name}")
+            time.sleep(USERDB_SECONDS)
 
     @contextlib.contextmanager
     def silent(self, host=MX2):
@@ -124,7 +152,8 @@ def prepared(lab, playbook, *options):
 def pair(request):
     lab = start_lab(request.param)
     prepared(lab, runs.MAILHOST, "-e", "mailhost_install=true")
-    lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
+    for host in (MX1, MX2):
+        lab.execute(host, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
     prepared(lab, f"{runs.COLLECTION}.setup")
     yield Pair(lab, request.param)
     if not os.environ.get("MAILOPS_LAB_KEEP"):
@@ -140,6 +169,75 @@ def host_without_replicator(request):
     yield Pair(lab, request.param)
     if not os.environ.get("MAILOPS_LAB_KEEP"):
         lab.down()
+
+
+class Still:
+    """A Dovecot beside the pair's, whose replicator keeps its list and starts no sync.
+
+    So its state is what the commands make of it, and nothing else. Any state can be given to it.
+    """
+
+    HOME = "/srv/still"
+    CONFIG = f"{HOME}/dovecot.conf"
+    SETTINGS = f"""
+base_dir = /run/still
+state_dir = {HOME}/state
+log_path = {HOME}/log
+protocols =
+ssl = no
+mail_location = maildir:~/Maildir
+mail_uid = vmail
+mail_gid = vmail
+passdb {{
+  driver = passwd-file
+  args = {HOME}/users
+}}
+userdb {{
+  driver = passwd-file
+  args = {HOME}/users
+}}
+replication_max_conns = 0
+service replicator {{
+  process_min_avail = 1
+  unix_listener replicator-doveadm {{
+    mode = 0600
+  }}
+}}
+service doveadm {{
+  unix_listener doveadm-server {{
+    mode = 0600
+  }}
+}}
+"""
+
+    def __init__(self, pair):
+        self.lab = pair.lab
+        self.agent = runs.Agent(pair.lab, MX1)
+        self.stop()
+        self.lab.execute(MX1, "mkdir", "-p", f"{self.HOME}/state", "/run/still")
+        self.lab.execute(MX1, "tee", self.CONFIG, stdin=self.SETTINGS)
+        self.have_users({"someone": ""})
+        self.agent.shell(f"dovecot -c {self.CONFIG} > /dev/null 2>&1")
+
+    def have_users(self, fields):
+        """Have these users in the userdb, a dict of names to extra fields, from a second later on."""
+        entries = "".join(f"{name}:{{PLAIN}}lab:5000:5000::{self.HOME}/mail::{fields[name]}\n" for name in fields)
+        self.lab.execute(MX1, "tee", f"{self.HOME}/users", stdin=entries)
+        time.sleep(USERDB_SECONDS)
+
+    def module(self, name, /, **options):
+        return self.agent.module(name, config_file=self.CONFIG, **options)
+
+    def stop(self):
+        self.agent.shell(f"! test -e {self.CONFIG} || doveadm -c {self.CONFIG} stop; rm -rf {self.HOME}")
+
+
+@pytest.fixture
+def still(pair):
+    dovecot = Still(pair)
+    yield dovecot
+    dovecot.stop()
+    dovecot.agent.close()
 
 
 @pytest.fixture(params=TRANSPORTS)

@@ -3,11 +3,12 @@
 """replicator_replicate on live hosts."""
 
 import pytest
+from conftest import MX1, MX2
 
 pytestmark = pytest.mark.usefixtures("transport")
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
-ONLY_HERE = "only-here@example.org"
+ONLY_HERE, NORA = "only-here@example.org", "nora@example.org"
 
 
 def test_waiting_means_that_the_mail_is_there(pair):
@@ -58,14 +59,32 @@ def test_a_name_the_userdb_lacks_stops_everything(pair):
 def test_a_user_that_the_peer_lacks_is_reported(pair):
     """Dovecot 2.3.13 keeps such a user as failed, later ones drop it from the list."""
     kind = "failed_users" if pair.release == "bullseye" else "dropped_users"
-    pair.shell(f"echo '{ONLY_HERE}:{{PLAIN}}lab:5000:5000::/srv/vmail/{ONLY_HERE}::' >> /etc/dovecot/users")
-    try:
+    with pair.account(ONLY_HERE, hosts=[MX1]):
         result = pair.module("replicator_replicate", users=[ONLY_HERE, ALICE], wait=True)
-    finally:
-        pair.shell("sed -i '/^only-here@/d' /etc/dovecot/users")
     assert result["failed"]
     assert result[kind] == [ONLY_HERE] and result["synced_users"] == [ALICE]
     assert ONLY_HERE in result["msg"] and "account" in result["msg"]
+    if kind == "dropped_users":
+        assert result["dropped_reasons"] == {ONLY_HERE: "unknown_on_peer"} and "on the peer" in result["msg"]
+
+
+def test_a_user_that_is_not_to_be_replicated_is_told_apart(pair):
+    with pair.account(NORA):
+        assert pair.module("replicator_replicate", users=[NORA], wait=True)["synced_users"] == [NORA]
+    with pair.account(NORA, "userdb_noreplicate=yes"):
+        refused = pair.module("replicator_replicate", users=[NORA, ALICE])
+        dropped = pair.module("replicator_replicate", user_mask="n*", wait=True)
+    assert refused["failed"] and refused["noreplicate_users"] == [NORA] and "nothing was changed" in refused["msg"]
+    assert dropped["failed"] and dropped["dropped_reasons"] == {NORA: "noreplicate"}
+    assert f"dropped {NORA}" in dropped["msg"] and "noreplicate is set" in dropped["msg"]
+
+
+def test_noreplicate_on_the_peer_only_is_a_failure(pair):
+    """doveadm panics at each try, which the log shows."""
+    with pair.account(NORA, hosts=[MX1]), pair.account(NORA, "userdb_noreplicate=yes", hosts=[MX2]):
+        result = pair.module("replicator_replicate", users=[NORA], wait=True)
+    pair.module("replicator_user", users=[NORA], state="absent")
+    assert result["failed"] and result["failed_users"] == [NORA] and "noreplicate" in result["msg"]
 
 
 def test_a_peer_that_is_down_is_a_failure_and_not_a_success(pair):

@@ -75,6 +75,48 @@ def test_names_are_spelt_as_the_userdb_spells_them(pair):
     assert pair.listed() == EVERYONE
 
 
+def test_a_mailbox_never_has_two_entries(pair):
+    other = "Alice@EXAMPLE.org"
+    pair.shell(f"doveadm replicator remove {ALICE}; doveadm replicator replicate {other}")
+    assert other in pair.listed()
+    result = converge(pair, users=[ALICE])
+    assert (result["added"], result["removed"]) == ([ALICE], [other]) and "warnings" not in result
+    assert pair.listed() == EVERYONE
+    pair.shell(f"doveadm replicator replicate {other}")
+    assert converge(pair, user_mask="*@example.org")["removed"] == [other]
+    pair.shell(f"doveadm replicator replicate {other}")
+    assert converge(pair, users=["ALICE@example.org"], state="absent")["removed"] == [other, ALICE]
+    assert pair.listed() == [BOB, CAROL, DAVE]
+
+
+def test_users_that_are_not_to_be_replicated_stay_off_the_list(pair):
+    nora = "nora@example.org"
+    pair.shell(f"doveadm replicator remove {BOB}")
+    with pair.account(nora, "userdb_noreplicate=yes"):
+        named = pair.module("replicator_user", users=[BOB, nora])
+        assert named["failed"] and named["noreplicate_users"] == [nora] and "noreplicate" in named["msg"]
+        assert pair.listed() == [ALICE, CAROL, DAVE]
+        result = converge(pair, user_mask="*@example.org")
+        assert result["added"] == [BOB] and result["noreplicate_users"] == [nora]
+
+
+def test_a_name_that_is_listed_but_not_found_is_left_out(pair):
+    odd = "o'neil@example.org"
+    with pair.account(odd):
+        result = converge(pair, user_mask="*@example.org")
+    assert result["unknown_users"] == [odd] and "auth_username_chars" in result["warnings"][0]
+
+
+def test_a_name_like_an_option(pair):
+    dash = "-f-dash@example.org"
+    with pair.account(dash):
+        assert pair.module("replicator_user", users=[dash], wait=True)["synced_users"] == [dash]
+        assert dash in pair.listed()
+        assert pair.module("replicator_replicate", users=[dash], full=True, wait=True)["synced_users"] == [dash]
+        assert [user["username"] for user in pair.module("replicator_info", users=[dash])["users"]] == [dash]
+        assert converge(pair, users=[dash], state="absent")["removed"] == [dash]
+
+
 def test_mask_against_the_userdb_and_against_the_list(pair):
     assert converge(pair, user_mask="?a*@example.org", state="absent")["removed"] == [CAROL, DAVE]
     assert pair.listed() == [ALICE, BOB]

@@ -121,6 +121,12 @@ class Engine:
     def __call__(self, *argv, **kwargs):
         return run(self.command, *argv, **kwargs)
 
+    def converse(self, *argv):
+        """Start the engine with pipes for text to and from it, and return its Popen."""
+        return subprocess.Popen(
+            [self.command, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
     def exists(self, kind, name):
         return self(kind, "inspect", name, check=False).returncode == 0
 
@@ -294,6 +300,10 @@ class Lab:
         """Run a command on a host and return it completed."""
         options = ["-i"] if kwargs.get("stdin") is not None else []
         return self.engine("exec", *options, self.container(host), *argv, **kwargs)
+
+    def converse(self, host, *argv):
+        """Start a command on a host and return its Popen, with pipes for text to and from it."""
+        return self.engine.converse("exec", "-i", self.container(host), *argv)
 
     def _containers(self, condition):
         return self.engine("ps", "-a", "--filter", condition, "--format", "{{.Names}}").stdout.split()

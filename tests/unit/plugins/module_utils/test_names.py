@@ -5,7 +5,12 @@
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import check_names, mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
+    check_names,
+    differing_in_case,
+    enumerated,
+    mask_matcher,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +36,17 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names
 )
 def test_masks(mask, name, expected):
     assert mask_matcher(mask)(name) is expected
+
+
+def test_names_that_differ_in_case_only():
+    listed = ["Alice@x", "alice@x", "bob@x", "ALICE@X", "alice@y"]
+    assert differing_in_case(listed, ["alice@x", "bob@x"]) == {"Alice@x", "ALICE@X"}
+    assert differing_in_case(listed, []) == set()
+
+
+def test_a_message_names_some_and_counts_the_rest():
+    assert enumerated(["a", "b"]) == "a, b"
+    assert enumerated([str(number) for number in range(12)]) == "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"
 
 
 @pytest.mark.parametrize("name", ["", "*", "a*@example.org", "a?", "nul\0"])

@@ -36,6 +36,10 @@ def test_present(listed, wanted, scope, plan):
     assert plan_present(listed, wanted, scope) == MembershipPlan(*plan)
 
 
+def test_another_spelling_of_a_wanted_name_goes():
+    assert plan_present(["A", "b"], ["a", "b"], doubles={"A"}) == MembershipPlan(["a"], ["A"])
+
+
 @pytest.mark.parametrize(
     "listed, unwanted, remove",
     [([], ["a"], []), (["a"], [], []), (["b", "a"], ["a", "b", "c"], ["a", "b"]), (["Alice"], ["alice"], [])],

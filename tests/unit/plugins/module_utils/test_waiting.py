@@ -5,12 +5,25 @@
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _waiting
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import NEVER, DsyncSlot, UserStatus
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import wait_for_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
+    NEVER,
+    DsyncSlot,
+    Moment,
+    UserStatus,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import (
+    ENDED,
+    Outcome,
+    Until,
+    is_queued,
+    wait_for_syncs,
+)
+
+LONG_AGO, JUST_NOW = Moment(None, 900), Moment(None, 2)
 
 
-def status(name, priority="none", failed=False):
-    return UserStatus(name, priority, NEVER, NEVER, failed, NEVER, None)
+def status(name, priority="none", failed=False, full_sync=JUST_NOW, fast_sync=JUST_NOW, next_sync=None):
+    return UserStatus(name, priority, fast_sync, full_sync, failed, NEVER, next_sync)
 
 
 class Clock:
@@ -52,9 +65,9 @@ class Script:
         return [DsyncSlot(name, "full", "") for name in self._next("dsyncs")]
 
 
-def wait(script, names, seconds=10):
+def wait(script, names, seconds=10, until=ENDED, mask=None):
     clock = Clock()
-    return wait_for_syncs(script, names, seconds, clock.monotonic, clock.sleep), clock
+    return wait_for_syncs(script, names, seconds, mask, until, clock.monotonic, clock.sleep), clock
 
 
 def test_a_result_counts_only_after_the_slot_was_seen_free():
@@ -130,3 +143,90 @@ def test_no_one_to_wait_for():
     script = Script()
     assert wait(script, [])[0].elapsed == 0
     assert script.asked == []
+
+
+def test_a_mask_that_is_given_is_used():
+    script = Script(("users", []), ("dsyncs", []))
+    wait(script, ["a"], mask="a*")
+    assert script.mask == "a*"
+
+
+def test_a_requested_sync_that_fails_is_final_and_one_that_is_awaited_is_not():
+    answers = [("users", [status("a", failed=True)])] * 2 + [("users", [status("a")]), ("dsyncs", [])]
+    assert wait(Script(*answers), ["a"])[0].failed == ["a"]
+    assert wait(Script(*answers), ["a"], until=Until("idle", None))[0].failed == ["a"]
+    outcome, clock = wait(Script(*answers), ["a"], until=Until("synced", None))
+    assert outcome.synced == ["a"] and clock.pauses
+
+
+def test_waiting_ends_with_too_many_failures():
+    rows = [status("a", failed=True), status("b", failed=True), status("c", "low")]
+    script = Script(("users", rows), ("dsyncs", []))
+    outcome, clock = wait(script, ["a", "b", "c"], until=Until("synced", 1))
+    assert outcome.failed == ["a", "b"] and outcome.pending == ["c"] and not clock.pauses
+    outcome, clock = wait(script, ["a", "b", "c"], until=Until("synced", 2))
+    assert clock.now == pytest.approx(10)
+    outcome, clock = wait(script, ["a", "b"], until=Until("synced", 2))
+    assert not clock.pauses
+
+
+def test_a_new_user_that_nobody_has_queued_is_not_idle():
+    new = [status("a", full_sync=NEVER, fast_sync=NEVER)]
+    script = Script(("users", new), ("dsyncs", []))
+    assert wait(script, ["a"], until=Until("idle", None))[0].pending == ["a"]
+    assert wait(script, ["a"])[0].pending == []
+
+
+@pytest.mark.parametrize(
+    "given, queued",
+    [
+        (dict(), False),
+        (dict(priority="low"), True),
+        (dict(full_sync=NEVER), True),
+        (dict(failed=True), False),
+        (dict(failed=True, fast_sync=LONG_AGO), True),
+        (dict(fast_sync=LONG_AGO), False),
+        (dict(next_sync=0), True),
+        (dict(next_sync=60, full_sync=NEVER), False),
+        (dict(next_sync=60, failed=True, fast_sync=LONG_AGO), False),
+    ],
+)
+def test_who_waits_for_a_sync(given, queued):
+    assert is_queued(status("a", **given)) is queued
+
+
+def test_an_outcome_after_an_earlier_one():
+    earlier = Outcome(["a"], ["b"], [], ["c", "d", "e"], 5.0)
+    later = Outcome(["b", "d"], [], ["c"], ["e"], 9.0)
+    assert later.after(earlier) == Outcome(["a", "b", "d"], [], ["c"], ["e"], 9.0)
+    assert later.after(earlier).counts() == "3 of 5 users synced, 1 dropped, 1 left"
+    assert Outcome.of(earlier.as_result()) == earlier
+
+
+OUTCOME = Outcome(["a"], ["b"], ["c"], [], 5.0)
+
+
+@pytest.mark.parametrize(
+    "until, outcome, words",
+    [
+        (ENDED, OUTCOME, ["1 of 3 users synced, 1 failed, 1 dropped", "failed for b", "dropped c", "here, or"]),
+        (Until("idle", None), OUTCOME, None),
+        (Until("idle", 0), OUTCOME, ["failed for b"]),
+        (Until("idle", 1), OUTCOME, None),
+        (Until("synced", None), OUTCOME, ["failed for b", "dropped c"]),
+        (Until("synced", 1), OUTCOME._replace(dropped=[]), None),
+        (Until("idle", 1), OUTCOME._replace(pending=["d"]), ["Still not synced", ": d;"]),
+    ],
+)
+def test_the_verdict(until, outcome, words):
+    verdict = until.verdict(outcome, {})
+    assert (verdict is None) == (words is None)
+    for word in words or []:
+        assert word in verdict
+
+
+@pytest.mark.parametrize(
+    "reason, words", [("unknown", "this host"), ("noreplicate", "noreplicate"), ("unknown_on_peer", "create it there")]
+)
+def test_why_a_user_was_dropped(reason, words):
+    assert words in ENDED.verdict(OUTCOME, {"c": reason})

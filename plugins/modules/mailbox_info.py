@@ -1,0 +1,209 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: mailbox_info
+short_description: Fingerprints of mailboxes, to compare the hosts of a pair
+version_added: 0.2.0
+description:
+  - Returns a fingerprint of all mail of a user. Two hosts that are in sync give the same one. A single message that is
+    lost, extra, flagged otherwise or in another mailbox on one of them gives different ones.
+  - What the replicator calls a success says that a sync has ended well. Equal fingerprints say that the mail is there.
+notes:
+  - A fingerprint covers the name, GUID and UIDVALIDITY of each mailbox, and UID, GUID, flags and keywords of each
+    message. So it does not depend on the format in which a host keeps its mail.
+  - Nothing is changed by reading, and the replicator is not told of it. An INBOX that does not exist yet is not
+    created. Dovecot may write down in its index what it has computed, such as the size of a mailbox.
+  - Over O(transport=http) a user without any mailbox cannot be told from one whose mail cannot be read, as Dovecot says
+    that in its log only. RV(users[].fingerprint), RV(users[].messages) and RV(users[].bytes) are null then. With
+    O(transport=doveadm) mail that cannot be read fails the task.
+  - Mail that arrives while the two hosts are being read makes a difference. To compare busy users, wait with
+    M(mailops.dovecot_replication.replicator_wait) and compare those again that differ.
+  - Two processes of doveadm read any number of users, one the mailboxes and one the messages.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.attributes.info_module
+  - mailops.dovecot_replication.replicator
+options:
+  users:
+    description:
+      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+      - One that the userdb does not have fails the task.
+    type: list
+    elements: str
+    aliases: [name, user]
+  user_mask:
+    description:
+      - Users of the userdb whose names match this mask. C(*) stands for any characters and C(?) for one; upper and
+        lower case differ.
+    type: str
+  mailboxes:
+    description: Whether to return each mailbox of the users as well.
+    type: bool
+    default: false
+  transport:
+    description:
+      - How to read the mail.
+      - V(doveadm) runs C(doveadm) on the host. V(socket) does the same here, as the replicator's socket tells nothing
+        of mail.
+      - V(http) is doveadm's HTTP API, two commands for each user.
+      - V(auto) is V(http) when O(api_url) is given, otherwise V(doveadm).
+      - The one used is returned as RV(transport).
+    type: str
+    choices: [auto, socket, doveadm, http]
+    default: auto
+  timeout:
+    description:
+      - Longest silence accepted from doveadm, in seconds. Large mailboxes that it has no index of take a while.
+    type: float
+    default: 300
+seealso:
+  - module: mailops.dovecot_replication.replicator_wait
+  - module: mailops.dovecot_replication.replicator_replicate
+"""
+
+EXAMPLES = r"""
+- name: Read the fingerprints of two mailboxes
+  mailops.dovecot_replication.mailbox_info:
+    users:
+      - alice@example.org
+      - bob@example.org
+  register: mail
+
+- name: Read those of a whole domain, each mailbox by itself
+  mailops.dovecot_replication.mailbox_info:
+    user_mask: "*@example.org"
+    mailboxes: true
+  register: mail_of_the_domain
+
+- name: Compare the two hosts of a pair, and name who differs
+  hosts: dovecot_replication
+  become: true
+  gather_facts: false
+  tasks:
+    - name: Have everything synced that is queued
+      mailops.dovecot_replication.replicator_wait:
+        until: synced
+
+    - name: Read the fingerprints on both hosts
+      mailops.dovecot_replication.mailbox_info:
+        user_mask: "*"
+      register: mail
+
+    - name: Fail with the names of those that are not the same
+      ansible.builtin.assert:
+        that: differing | length == 0
+        fail_msg: "Not the same on both hosts: {{ differing | map(attribute='username') | unique | sort | join(', ') }}"
+        quiet: true
+      vars:
+        lists: "{{ ansible_play_hosts | map('extract', hostvars, ['mail', 'users']) }}"
+        differing: "{{ lists[0] | symmetric_difference(lists[1]) }}"
+      run_once: true
+"""
+
+RETURN = r"""
+users:
+  description: The users, sorted by name.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    username:
+      description: Name of the user, as the userdb spells it.
+      type: str
+    fingerprint:
+      description: Of all mailboxes and messages, 32 digits and letters.
+      type: str
+    messages:
+      description: How many messages there are in all mailboxes.
+      type: int
+    bytes:
+      description: Their size as IMAP counts it, whatever they take on disk.
+      type: int
+    mailboxes:
+      description: The mailboxes, sorted by name.
+      returned: when O(mailboxes=true)
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: Name of the mailbox.
+          type: str
+        guid:
+          description: GUID of the mailbox, the same on both hosts.
+          type: str
+        uidvalidity:
+          description: UIDVALIDITY of the mailbox.
+          type: int
+        uidnext:
+          description: The UID that the next message will have. Not part of the fingerprint.
+          type: int
+        messages:
+          description: How many messages are in it.
+          type: int
+        bytes:
+          description: Their size as IMAP counts it.
+          type: int
+        fingerprint:
+          description: Of this mailbox and its messages.
+          type: str
+  sample:
+    - username: alice@example.org
+      fingerprint: 3f6c1f0c0f9d2bb0e8a7d9c54b0b5a11
+      messages: 13
+      bytes: 678
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: doveadm
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
+unknown_users:
+  description: Names that the userdb does not have. Sorted.
+  returned: failure because of them
+  type: list
+  elements: str
+  sample: [nobody@example.org]
+"""
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS, Session
+
+
+def work(session):
+    session.require_replicator()
+    names = session.named_users()
+    if names is not None:
+        names = session.known_to_userdb(names)
+    else:
+        names = sorted(session.userdb.names(session.params["user_mask"]))
+        if not names:
+            session.warn("No user of the userdb matches %s." % session.params["user_mask"])
+    users = session.mail.read(names).described(session.params["mailboxes"]) if names else []
+    return dict(changed=False, users=users)
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            USER_OPTIONS,
+            mailboxes=dict(type="bool", default=False),
+            timeout=dict(type="float", default=300),
+        ),
+        of_mail=True,
+        required_one_of=[["users", "user_mask"]],
+        mutually_exclusive=[["users", "user_mask"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: replicator_wait
+short_description: Wait until Dovecot's replicator is done, without asking it for anything
+version_added: 0.2.0
+description:
+  - Waits until users are neither queued for a sync, nor due for one, nor being synced, and on demand until their last
+    sync has succeeded.
+  - Every few seconds it shows on the terminal or in the log of the job how many users are done and how many are left.
+  - To ask for syncs and wait for these, use M(mailops.dovecot_replication.replicator_replicate) with
+    O(mailops.dovecot_replication.replicator_replicate#module:wait=true).
+notes:
+  - A user that has once been seen idle is done. So mail that keeps coming in does not make the task wait for ever; at
+    its end everything is synced that was queued when it began.
+  - The queues that C(doveadm replicator status) shows do not count users that are being synced at the moment. This
+    module looks at both.
+  - Users are due without being queued when they are new on the list, when their regular full sync has come, and five
+    minutes after a sync that failed. Up to Dovecot 2.3.19 new ones stay so as long as any other user is failing.
+  - A poll reads the list once, however many users it waits for. The pauses between polls grow up to two seconds. With
+    C(async) nothing is shown meanwhile.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.attributes.info_module
+  - mailops.dovecot_replication.replicator
+attributes:
+  check_mode:
+    support: full
+    details:
+      - This module does not change anything. In check mode it looks once, and neither waits nor fails, since what would
+        have been queued by the tasks before it is not.
+options:
+  users:
+    description:
+      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+      - One that is not on the replicator's list is reported as dropped, which is a failure with O(until=synced).
+    type: list
+    elements: str
+    aliases: [name, user]
+  user_mask:
+    description:
+      - Users on the replicator's list whose names match this mask. C(*) stands for any characters and C(?) for one;
+        upper and lower case differ.
+      - Everyone on the list when neither this nor O(users) is given.
+    type: str
+  until:
+    description:
+      - V(idle) waits until nothing is queued or running for any of the users. A sync that has failed is no matter.
+      - V(synced) waits until in addition the last sync of each has succeeded. Failed users are waited for, as Dovecot
+        tries them again, after five minutes at the earliest.
+    type: str
+    choices: [idle, synced]
+    default: idle
+  max_failed:
+    description:
+      - Accept that so many users have failed, and give up at once when there are more.
+      - When not given, O(until=idle) accepts any number, and O(until=synced) none but goes on waiting for them.
+    type: int
+  timeout:
+    description:
+      - How long to wait, in seconds.
+      - Other modules of this collection have the longest silence of the replicator under this name. Here that is always
+        30 seconds, so do not set C(timeout) in C(module_defaults) of the whole group.
+    type: float
+    default: 300
+    aliases: [wait_timeout]
+seealso:
+  - module: mailops.dovecot_replication.replicator_replicate
+  - module: mailops.dovecot_replication.replicator_info
+"""
+
+EXAMPLES = r"""
+- name: Wait until the replicator has nothing to do
+  mailops.dovecot_replication.replicator_wait:
+
+- name: Before maintenance, wait until everyone's mail is on the other host, and fail when that is not so in ten minutes
+  mailops.dovecot_replication.replicator_wait:
+    until: synced
+    timeout: 600
+
+- name: Wait for a domain of many thousand mailboxes, and give up when the peer seems to be broken
+  mailops.dovecot_replication.replicator_wait:
+    user_mask: "*@example.org"
+    until: synced
+    max_failed: 20
+    timeout: 3600
+
+- name: Wait for some users, and go on in any case
+  mailops.dovecot_replication.replicator_wait:
+    users:
+      - alice@example.org
+      - bob@example.org
+    until: synced
+    timeout: 60
+  register: caught_up
+  failed_when: false
+
+- name: Only look how it stands
+  mailops.dovecot_replication.replicator_wait:
+    until: synced
+  check_mode: true
+  register: now
+"""
+
+RETURN = r"""
+elapsed:
+  description: Seconds waited.
+  returned: success, and failure of the waiting
+  type: float
+  sample: 12.5
+pending_users:
+  description: Names of users that were still queued, due or being synced when O(timeout) was over. Sorted.
+  returned: success, and failure of the waiting
+  type: list
+  elements: str
+  sample: []
+failed_users:
+  description: Names of users that are idle and whose last sync has failed. Sorted.
+  returned: success, and failure of the waiting
+  type: list
+  elements: str
+  sample: []
+synced_users:
+  description: Names of users that are idle and whose last sync has not failed. Sorted.
+  returned: success, and failure of the waiting
+  type: list
+  elements: str
+  sample: [alice@example.org, bob@example.org]
+dropped_users:
+  description: Names of users that are not on the replicator's list, or no longer. Sorted.
+  returned: success, and failure of the waiting
+  type: list
+  elements: str
+  sample: []
+dropped_reasons:
+  description:
+    - Why the replicator has dropped each of RV(dropped_users). V(unknown) is not in the userdb here, V(noreplicate) has
+      that field set, V(unknown_on_peer) exists here, so the peer must lack it. Empty when the userdb did not answer.
+  returned: success, and failure of the waiting
+  type: dict
+  sample: {}
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: socket
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
+"""
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
+    LONGEST_SILENCE,
+    SLICE_OPTION,
+    USER_OPTIONS,
+    Session,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import Until
+
+
+def work(session):
+    params = session.params
+    names = session.named_users()
+    if names is None:
+        names = list(session.client.users(params["user_mask"] or "*"))
+        if not names:
+            session.warn("No user on the replicator's list matches %s." % (params["user_mask"] or "*"))
+    result = dict(changed=False)
+    session.wait(names, params["timeout"], result, Until(params["until"], params["max_failed"]))
+    return result
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            USER_OPTIONS,
+            until=dict(type="str", choices=["idle", "synced"], default="idle"),
+            max_failed=dict(type="int"),
+            timeout=dict(type="float", default=300, aliases=["wait_timeout"]),
+            **SLICE_OPTION,
+        ),
+        longest_silence=LONGEST_SILENCE,
+        mutually_exclusive=[["users", "user_mask"]],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Waiting that shows how far it is. PRIVATE to this collection.
+
+A module can say nothing before it ends. So the controller has it wait in slices, and shows the counts after each.
+"""
+
+import time
+
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import Outcome, Until
+
+# A slice lasts a share of the time waited so far, within these seconds: soon a first sign, no flood in a long wait.
+SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
+
+
+class WaitingAction(ActionBase):
+    """The action of a module that waits with ``Session.wait``."""
+
+    def run(self, tmp=None, task_vars=None):
+        self._supports_async = True
+        super().run(tmp, task_vars)
+        if self._task.async_val:
+            # The controller goes away meanwhile: the module waits by itself, without a word.
+            return self._execute_module(task_vars=task_vars, wrap_async=not self._connection.has_native_async)
+        began = time.monotonic()
+        result = self._slice(task_vars, seconds=SHORTEST_SLICE)
+        return self._wait_on(began, result, task_vars) if "waiting" in result else result
+
+    def _wait_on(self, began, result, task_vars):
+        waiting = result.pop("waiting")
+        outcome = Outcome.of(result)
+        # What comes before the waiting, such as adding the users, is not part of it.
+        began = max(began, time.monotonic() - outcome.elapsed)
+        deadline = began + waiting["seconds"]
+        until = Until(*waiting["until"])
+        rest = waiting["names"]
+        while rest and time.monotonic() < deadline:
+            elapsed = time.monotonic() - began
+            self._show("%s after %d s" % (outcome.counts(), elapsed), task_vars)
+            seconds = min(max(SLICE_SHARE * elapsed, SHORTEST_SLICE), LONGEST_SLICE, deadline - time.monotonic())
+            part = self._slice(task_vars, seconds=max(0, seconds), names=rest, until=waiting["until"])
+            if "waiting" not in part:
+                part["msg"] = "%s; then: %s" % (outcome.counts(), part.get("msg", part))
+                return {**result, **part}
+            outcome = Outcome.of(part).after(outcome)
+            result["dropped_reasons"].update(part["dropped_reasons"])
+            rest = until.rest(outcome)
+        outcome = outcome._replace(elapsed=round(time.monotonic() - began, 3))
+        result.update(outcome.as_result())
+        problem = until.verdict(outcome, result["dropped_reasons"])
+        if problem:
+            result.update(failed=True, msg=problem)
+        return result
+
+    def _slice(self, task_vars, **wait):
+        return self._execute_module(module_args={**self._task.args, "_wait_slice": wait}, task_vars=task_vars)
+
+    def _show(self, text, task_vars):
+        if not self._task.no_log:
+            # On stderr, as a callback may write a document to stdout.
+            Display().display("%s: %s" % (task_vars["inventory_hostname"], text), stderr=True)

@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""mailbox_info on live hosts."""
+
+import pytest
+from conftest import MX1, MX2
+
+pytestmark = pytest.mark.usefixtures("transport")
+
+ALICE, MOVER, NOBODY = (f"{name}@example.org" for name in ["alice", "mover", "nobody"])
+FORMATS = {
+    "maildir": "maildir:~/Maildir",
+    "mdbox": "mdbox:~/mdbox",
+    "sdbox": "sdbox:~/sdbox",
+}
+# Each leaves as many messages in the INBOX as there were, or one more or less.
+CHANGES = {
+    "lost": "expunge -u {user} mailbox INBOX uid 2",
+    "extra": "save -u {user}",
+    "flagged": r"flags add -u {user} '\Flagged' mailbox INBOX uid 1",
+    "unread": r"flags remove -u {user} '\Seen' mailbox INBOX uid 1",
+    "with another keyword": "flags add -u {user} important mailbox INBOX uid 3",
+    "moved": "move -u {user} Archive mailbox INBOX uid 3",
+    "in a renamed mailbox": "mailbox rename -u {user} Archive Old",
+    "with one more empty mailbox": "mailbox create -u {user} Empty",
+}
+
+
+def unnoticed(pair, command, **names):
+    """Have doveadm do something that the replicator is not told of."""
+    pair.shell(f"printf 'Subject: x\\n\\nx\\n' | doveadm -o mail_plugins= {command.format(**names)}")
+
+
+def on_both(pair, **options):
+    return [pair.module("mailbox_info", host=host, **options) for host in (MX1, MX2)]
+
+
+@pytest.mark.parametrize("transport", ["doveadm", "http"], indirect=True)
+@pytest.mark.parametrize("kind", FORMATS)
+def test_equal_when_in_sync_and_different_after_any_change(pair, kind):
+    user = f"{kind}-{pair.defaults['transport']}@example.org"
+    with pair.account(user, f"userdb_mail={FORMATS[kind]}"):
+        unnoticed(pair, "mailbox create -u {user} Archive 'Late News'", user=user)
+        for _ in range(4):
+            unnoticed(pair, "save -u {user}", user=user)
+        unnoticed(pair, r"flags add -u {user} '\Seen' mailbox INBOX uid 1", user=user)
+        for change in [None, *CHANGES.values()]:
+            if change:
+                unnoticed(pair, change, user=user)
+                here, there = on_both(pair, users=[user])
+                assert here["users"][0]["fingerprint"] != there["users"][0]["fingerprint"], change
+            pair.module("replicator_replicate", users=[user], wait=True)
+            here, there = on_both(pair, users=[user], mailboxes=True)
+            assert here["users"] == there["users"]
+        (described,) = here["users"]
+        pair.module("replicator_user", users=[user], state="absent")
+    assert described["username"] == user and described["messages"] == 4
+    assert [mailbox["name"] for mailbox in described["mailboxes"]] == ["Empty", "INBOX", "Late News", "Old"]
+    assert [mailbox["messages"] for mailbox in described["mailboxes"]] == [0, 3, 0, 1]
+    assert described["bytes"] == sum(mailbox["bytes"] for mailbox in described["mailboxes"]) > 0
+
+
+def test_reading_changes_nothing_and_triggers_no_sync(pair):
+    """New files stay new, an INBOX that was never opened is not made, and the replicator does nothing."""
+    pair.module("replicator_user", user_mask="*")
+    pair.module("replicator_wait")
+    with pair.account(MOVER):
+        pair.shell("rm -rf /srv/vmail/mover@example.org")
+        pair.save_unnoticed(ALICE)
+        files = (
+            "cd /srv/vmail && find alice@example.org -type f ! -name 'dovecot*index*' -printf '%p %s %T@ %C@\n' | sort"
+        )
+        queue = "doveadm -f json replicator status '*' | sed 's/ sync[^,]*,//g'"
+        before = [pair.shell(script).stdout for script in (files, queue)]
+        slots = pair.module("replicator_info", gather=["users"])["users"]
+        result = pair.module("mailbox_info", users=[ALICE, MOVER])
+        after = [pair.shell(script).stdout for script in (files, queue)]
+        again = pair.module("replicator_info", gather=["users"])["users"]
+        made = pair.shell("find /srv/vmail/mover@example.org -name cur -o -name '*uidlist'").stdout
+    assert before == after and "/new/" in before[0]
+    times = [
+        [(user["username"], user["last_fast_sync"], user["priority"]) for user in users] for users in (slots, again)
+    ]
+    assert times[0] == times[1] and made == ""
+    assert [user["username"] for user in result["users"]] == [ALICE, MOVER]
+    http = pair.defaults["transport"] == "http"
+    assert result["users"][0]["messages"] > 0 and result["users"][1]["messages"] == (None if http else 0)
+    assert result["transport"] == ("http" if http else "doveadm")
+
+
+def test_users_by_mask_and_by_any_spelling(pair):
+    everyone = pair.module("mailbox_info", user_mask="*@example.org")["users"]
+    assert [user["username"] for user in everyone] == [f"{name}@example.org" for name in "alice bob carol dave".split()]
+    assert pair.module("mailbox_info", users=["ALICE@Example.org"])["users"] == everyone[:1]
+    assert "mailboxes" not in everyone[0]
+    result = pair.module("mailbox_info", user_mask="zz*")
+    assert result["users"] == [] and "zz*" in result["warnings"][0]
+
+
+def test_a_name_the_userdb_lacks(pair):
+    result = pair.module("mailbox_info", users=[ALICE, NOBODY])
+    assert result["failed"] and result["unknown_users"] == [NOBODY] and NOBODY in result["msg"]
+
+
+def test_mail_that_cannot_be_read(pair):
+    """doveadm ends with exit code 0 and an empty list."""
+    pair.shell("mv /srv/vmail/alice@example.org /srv/alice && mkdir -m 0 /srv/vmail/alice@example.org")
+    try:
+        result = pair.module("mailbox_info", users=[ALICE])
+    finally:
+        pair.shell("rmdir /srv/vmail/alice@example.org && mv /srv/alice /srv/vmail/alice@example.org")
+    if pair.defaults["transport"] == "http":
+        assert [user["fingerprint"] for user in result["users"]] == [None], "not the fingerprint of an empty account"
+    else:
+        assert result["failed"] and ALICE in result["msg"] and "Permission denied" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(users=[ALICE], user_mask="*"), "mutually exclusive"),
+        (dict(), "one of the following is required"),
+        (dict(users=["a*"]), "user_mask"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(pair, options, words):
+    result = pair.module("mailbox_info", **options)
+    assert result["failed"] and words in result["msg"]

@@ -39,7 +39,9 @@ options:
     description: Settings that override the configuration for this task, each like C(doveadm -o setting=value).
     type: dict
   debug:
-    description: Have doveadm print debug messages, like C(doveadm -D), and return them as RV(ignore:debug_log).
+    description:
+      - Have doveadm print debug messages, like C(doveadm -D), and return them as RV(ignore:debug_log).
+      - There is nothing like C(doveadm -v), with which these commands print nothing more than without it.
     type: bool
     default: false
   api_url:
@@ -48,7 +50,7 @@ options:
       - The key and the names of users cross the network in clear unless it is HTTPS.
     type: str
   api_key:
-    description: Dovecot's setting C(doveadm_api_key). It gives control of all mail.
+    description: Dovecot's setting C(doveadm_api_key). It gives control of all mail. Goes together with O(api_url).
     type: str
   ca_path:
     description:

@@ -56,7 +56,8 @@ def plan_replication(statuses, wanted, max_age=None, failed_only=False):
             continue
         since = status.successful_sync.age if status and not status.failed else None
         if max_age is not None and since is not None and since < max_age:
-            skipped.append((name, "synced %d seconds ago" % since))
+            # Not the age itself: a check run and the real one are to say the same.
+            skipped.append((name, "synced less than %d seconds ago" % max_age))
         else:
             requested.append(name)
     return ReplicationPlan(requested, skipped)

@@ -98,8 +98,16 @@ class Session:
         :arg of_mail: whether the module reads mail, of which the replicator's socket has nothing to tell
         """
         spec = dict(COMMON_OPTIONS, **argument_spec)
-        session = cls(AnsibleModule(argument_spec=spec, supports_check_mode=True, **kwargs), longest_silence)
+        module = AnsibleModule(
+            argument_spec=spec,
+            supports_check_mode=True,
+            required_together=[["api_url", "api_key"]],
+            required_if=[["transport", "http", ["api_url", "api_key"]]],
+            **kwargs,
+        )
+        session = cls(module, longest_silence)
         try:
+            check_numbers(session.params)
             session.transport = chosen_transport(session.params, of_mail)
             result = session._go_on_waiting() if "names" in session._slice else work(session)
             result["transport"] = session.transport
@@ -183,7 +191,8 @@ class Session:
     def _new_api(self):
         params = self.params
         if not params["api_url"] or not params["api_key"]:
-            raise DovecotError("Choosing the transport", "transport=http needs api_url and api_key")
+            # Both are given, but may be empty.
+            raise DovecotError("Choosing the transport", "the API needs api_url and api_key, and one has no value")
         if not params["api_url"].startswith(("https:", "http://127.", "http://localhost", "http://[::1]")):
             self.warn(
                 "The key in api_key crosses the network in clear: give api_url as https and the listener ssl = yes."
@@ -311,6 +320,16 @@ class Session:
         for connection in (self._client, self._userdb):
             if connection is not None:
                 connection.close()
+
+
+def check_numbers(params):
+    """Raise DovecotError for a number that is too small to mean anything."""
+    for option in sorted(params):
+        value = params[option]
+        if isinstance(value, (int, float)) and value < 0:
+            raise DovecotError("Reading %s" % option, "%s is negative" % value, cure="give 0 or more")
+    if params["timeout"] == 0 and "until" not in params:
+        raise DovecotError("Reading timeout", "no answer comes in 0 seconds", cure="give some seconds")
 
 
 def chosen_transport(params, of_mail=False):

@@ -161,6 +161,16 @@ EXAMPLES = r"""
         because: changes made by a protocol without these plugins are not replicated
   notify: Reload Dovecot
 
+- name: Only check whether Dovecot would accept a file, and show what would change
+  mailops.dovecot_replication.dovecot_config:
+    files:
+      - path: /etc/dovecot/conf.d/12-limits.conf
+        content: |
+          mail_max_userip_connections = 20
+  check_mode: true
+  diff: true
+  register: limits
+
 - name: Take the file away again, and the secret with it
   mailops.dovecot_replication.dovecot_config:
     files:

@@ -75,6 +75,14 @@ EXAMPLES = r"""
     limit: 10
   register: failing
 
+- name: Wait until nothing is queued any more, looking every ten seconds
+  mailops.dovecot_replication.replicator_info:
+    gather: [overview]
+  register: queue
+  until: queue.overview.queued_high + queue.overview.queued_low == 0
+  retries: 30
+  delay: 10
+
 - name: Fail when a mailbox has not been synced for a day
   mailops.dovecot_replication.replicator_info:
     user_mask: "*"

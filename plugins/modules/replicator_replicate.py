@@ -141,7 +141,7 @@ skipped_users:
     reason:
       description: Why it was left alone.
       type: str
-      sample: synced 12 seconds ago
+      sample: synced less than 3600 seconds ago
 transport:
   description: The transport that was used.
   returned: success

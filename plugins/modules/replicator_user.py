@@ -104,6 +104,14 @@ EXAMPLES = r"""
     user_mask: "*@example.org"
     exclusive: true
 
+- name: Stop before more than fifty users would be taken off the list
+  mailops.dovecot_replication.replicator_user:
+    users: "{{ replicated_mailboxes }}"
+    exclusive: true
+  check_mode: true
+  register: planned
+  failed_when: planned is failed or planned.removed | length > 50
+
 - name: Forget a deleted account
   mailops.dovecot_replication.replicator_user:
     name: carol@example.org

@@ -232,7 +232,7 @@ service doveadm {{
         self.agent.shell(f"! test -e {self.CONFIG} || doveadm -c {self.CONFIG} stop; rm -rf {self.HOME}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def still(pair):
     dovecot = Still(pair)
     yield dovecot

@@ -23,12 +23,14 @@ MAILHOST = HERE / "mailhost.yml"
 ARRIVAL_SECONDS = 10
 
 
-def environment(**extra):
-    """The environment for Ansible's commands: this collection, and settings a user would have."""
-    bin_directory = os.path.dirname(sys.executable)
+def environment(commands=None, **extra):
+    """The environment for Ansible's commands: this collection, and settings a user would have.
+
+    :arg commands: directory of the commands; that of the virtual environment when None
+    """
     return {
         **os.environ,
-        "PATH": os.pathsep.join([bin_directory, os.environ["PATH"]]),
+        "PATH": os.pathsep.join([str(commands or os.path.dirname(sys.executable)), os.environ["PATH"]]),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_LOCALHOST_WARNING": "false",
@@ -38,21 +40,21 @@ def environment(**extra):
     }
 
 
-def playbook_command(lab, inventory, playbook, *options):
+def playbook_command(lab, inventory, playbook, *options, commands=None):
     """The command line of a playbook run: the user's inventory, and how the lab's hosts are reached."""
     return [
-        shutil.which("ansible-playbook", path=environment()["PATH"]),
+        shutil.which("ansible-playbook", path=environment(commands)["PATH"]),
         *["-i", str(inventory), "-i", str(lab.inventory)],
         str(playbook),
         *options,
     ]
 
 
-def play(lab, inventory, playbook, *options, **extra):
+def play(lab, inventory, playbook, *options, commands=None, **extra):
     """Run a playbook and return the results as a list of dicts, see callback_plugins/json_lines.py."""
     done = subprocess.run(
-        playbook_command(lab, inventory, playbook, *options),
-        env=_json_environment(**extra),
+        playbook_command(lab, inventory, playbook, *options, commands=commands),
+        env=_json_environment(commands, **extra),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -61,16 +63,16 @@ def play(lab, inventory, playbook, *options, **extra):
     return _results(done)
 
 
-def module(lab, host, name, /, check=False, ansible_options=(), **arguments):
+def module(lab, host, name, /, check=False, ansible_options=(), commands=None, **arguments):
     """Run a module of the collection on one host and return its result as a dict, with what was shown on stderr."""
     done = subprocess.run(
         [
-            *[shutil.which("ansible", path=environment()["PATH"]), host, "-i", str(lab.inventory)],
+            *[shutil.which("ansible", path=environment(commands)["PATH"]), host, "-i", str(lab.inventory)],
             *["-m", f"{COLLECTION}.{name}", *(["-a", json.dumps(arguments)] if arguments else [])],
             *(["--check"] if check else []),
             *ansible_options,
         ],
-        env=_json_environment(),
+        env=_json_environment(commands),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -135,8 +137,9 @@ class Agent:
         return json.loads(line)
 
 
-def _json_environment(**extra):
+def _json_environment(commands=None, **extra):
     return environment(
+        commands,
         ANSIBLE_CALLBACK_PLUGINS=str(HERE / "callback_plugins"),
         ANSIBLE_STDOUT_CALLBACK="json_lines",
         ANSIBLE_LOAD_CALLBACK_PLUGINS="true",

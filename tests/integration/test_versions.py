@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The oldest and the newest that is supported: Python on the managed host, ansible-core on the controller.
+
+The interpreters are those of this machine, copied to the host; a test whose interpreter is not here is skipped.
+"""
+
+import base64
+import contextlib
+import io
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import runs
+from conftest import MX1
+
+# ansible-core 2.16 is the last one to manage hosts with Python 3.6. None is the one of the virtual environment.
+PAIRINGS = {
+    "oldest core, oldest Python": ("2.16", "3.6"),
+    "oldest core, its newest Python": ("2.16", "3.12"),
+    "newest core, newest Python": (None, "3.13"),
+}
+CORE_RUNS_ON = ["3.11", "3.12", "3.10"]
+LEFT_OUT = {"test", "tests", "site-packages", "__pycache__", "idlelib", "ensurepip", "tkinter", "include", "share"}
+ALICE, BOB = "alice@example.org", "bob@example.org"
+
+
+def find_python(version):
+    """Return the path of a working interpreter of this version, or None."""
+    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
+    for candidate in [*pyenv, f"python{version}"]:
+        with contextlib.suppress(OSError):
+            if subprocess.run([candidate, "-c", "import venv"], check=False, capture_output=True).returncode == 0:
+                return str(candidate)
+    return None
+
+
+def core_bin(series):
+    """Return the directory of the commands of an ansible-core of this series, installed when it is not there."""
+    if series is None:
+        return Path(sys.executable).parent
+    home = runs.ROOT / ".build" / f"ansible-core-{series}"
+    if not (home / "bin" / "ansible").exists():
+        python = next(filter(None, map(find_python, CORE_RUNS_ON)), None)
+        if python is None:
+            pytest.skip(f"no Python here on which ansible-core {series} runs")
+        subprocess.run([python, "-m", "venv", "--clear", home], check=True)
+        subprocess.run([home / "bin" / "pip", "install", "--quiet", f"ansible-core~={series}.0"], check=True)
+    return home / "bin"
+
+
+def send_python(lab, version):
+    """Copy an interpreter with its standard library to the host, and return its path there."""
+    python = find_python(version)
+    if python is None:
+        pytest.skip(f"no Python {version} here to send to the host")
+    prefix = Path(
+        subprocess.run(
+            [python, "-c", "import sys; print(sys.base_prefix)"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+    )
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz", compresslevel=1) as tar:
+        for part in [f"bin/python{version}", f"lib/python{version}"]:
+            tar.add(prefix / part, part, filter=wanted)
+        for library in (prefix / "lib").glob("libpython*.so*"):
+            tar.add(library, f"lib/{library.name}")
+    # To where it was on this machine, as it may look for its own library there.
+    unpack = f"mkdir -p {prefix} && base64 -d | tar -xz -C {prefix}"
+    lab.execute(MX1, "sh", "-c", unpack, stdin=base64.b64encode(archive.getvalue()).decode())
+    return f"{prefix}/bin/python{version}"
+
+
+def wanted(member):
+    parts = member.name.split("/")
+    return None if LEFT_OUT.intersection(parts) or parts[-1].endswith(".a") else member
+
+
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_everything_runs_on(pair, pairing):
+    if pair.release != "bookworm":
+        pytest.skip("once is enough, and older releases have an older C library than this machine")
+    series, version = PAIRINGS[pairing]
+    commands = core_bin(series)
+    python = send_python(pair.lab, version)
+    assert pair.shell(f"{python} -V").stdout.startswith(f"Python {version}.")
+
+    def module(name, **options):
+        on = ["-e", f"ansible_python_interpreter={python}"]
+        result = runs.module(pair.lab, MX1, name, commands=commands, ansible_options=on, **options)
+        assert not result["failed"], result
+        return result
+
+    pair.shell(f"doveadm replicator add '*'; doveadm replicator remove {BOB}")
+    predicted = module("replicator_user", users=[ALICE, BOB], check=True)
+    assert module("replicator_user", users=[ALICE, BOB], wait=True)["added"] == predicted["added"] == [BOB]
+    assert module("replicator_user", users=[ALICE, BOB])["changed"] is False
+    token = pair.save_unnoticed(ALICE)
+    assert module("replicator_replicate", users=[ALICE], full=True, wait=True)["synced_users"] == [ALICE]
+    assert pair.arrived(ALICE, token, seconds=1) is not None
+    (alice,) = module("replicator_info", users=[ALICE])["users"]
+    assert alice["failed"] is False
+    assert ALICE in module("replicator_info", user_mask="a*", transport="doveadm")["users"][0]["username"]
+    assert ALICE in module("replicator_wait", until="synced")["synced_users"]
+    assert module("mailbox_info", users=[ALICE])["users"][0]["messages"] > 0
+    written = dict(
+        files=[dict(path="/etc/dovecot/conf.d/50-version.conf", content="mail_max_userip_connections = 11\n")]
+    )
+    assert module("dovecot_config", check=True, **written)["changed"] is True
+    used = runs.play(
+        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.setup"],
+        *["--check", "-e", f"ansible_python_interpreter={python}", "--limit", MX1],
+        commands=commands,
+    )
+    assert not [line for line in used if line["status"] == "failed"]

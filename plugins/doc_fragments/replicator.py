@@ -69,6 +69,14 @@ requirements:
     P(mailops.dovecot_replication.replication#role) does. Dovecot 2.4 has no replicator any more.
 """
 
+    SLICE = r"""
+options:
+  _wait_slice:
+    description:
+      - Internal. How the action plugin of this module has it wait in parts, to show in between how far it is.
+    type: dict
+"""
+
     WAIT = r"""
 options:
   wait:

@@ -2,11 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading mailboxes with doveadm or over its HTTP API. PRIVATE to this collection."""
 
-import codecs
-import os
 import re
-import select
-import subprocess
 import tempfile
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
@@ -18,77 +14,64 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailb
     rows_in,
 )
 
+# Users for whom doveadm is run at once.
+BATCH = 500
 CHUNK = 1 << 16
 COMPLAINT = re.compile(r"\b(Error|Fatal|Panic): ")
 # What doveadm says when it is not run by root.
 HARMLESS = "stats-writer"
+# Runs a command with its output in a file: there can be more of it than fits into memory. The file comes first.
+INTO_FILE = ["sh", "-c", 'file=$1; shift; exec "$@" > "$file"', "sh"]
+# What timeout(1) ends with.
+TIMED_OUT = 124
 CURE = "run `doveadm mailbox status -u USER all '*'` for that user and look at Dovecot's log"
 
 
 class DoveadmMail:
-    """Two processes of doveadm for any number of users: one lists the mailboxes, one the messages.
+    """Two processes of doveadm for some hundred users: one lists the mailboxes, one the messages.
 
-    :arg doveadm: the command with its global options, a list
-    :arg silence: longest time without output, in seconds
+    :arg run_command: ``AnsibleModule.run_command`` or what behaves like it
+    :arg doveadm: the command with its global options, a list; a command that limits its time may come before it
     :arg printed: list to which lines are added that doveadm prints beside its answers
     """
 
-    def __init__(self, doveadm, silence, printed):
+    def __init__(self, run_command, doveadm, printed):
+        self._run_command = run_command
         self._doveadm = doveadm
-        self._silence = silence
         self._printed = printed
 
     def read(self, names):
         """Return the Mailboxes of the users, who must exist; raise DovecotError."""
         mailboxes = Mailboxes(names)
-        with tempfile.NamedTemporaryFile() as users:
-            users.write("".join(name + "\n" for name in names).encode("utf-8", "surrogateescape"))
-            users.flush()
-            status = ["mailbox", "status", "-F", users.name, " ".join(STATUS_FIELDS), "*"]
-            self._run(status, lambda row: mailboxes.add_mailbox(row["username"], row))
-            fetch = ["fetch", "-F", users.name, " ".join(MESSAGE_FIELDS), "all"]
-            self._run(fetch, lambda row: mailboxes.add_message(row["username"], row))
+        for start in range(0, len(names), BATCH):
+            with tempfile.NamedTemporaryFile() as users:
+                lines = "".join(name + "\n" for name in names[start : start + BATCH])
+                users.write(lines.encode("utf-8", "surrogateescape"))
+                users.flush()
+                status = ["mailbox", "status", "-F", users.name, " ".join(STATUS_FIELDS), "*"]
+                self._take(status, mailboxes.add_mailbox)
+                self._take(["fetch", "-F", users.name, " ".join(MESSAGE_FIELDS), "all"], mailboxes.add_message)
         return mailboxes
 
-    def _run(self, arguments, take):
-        """Run doveadm and hand over each row of its answer. run_command would hold all of them in memory."""
+    def _take(self, arguments, take):
+        """Run doveadm and hand over the rows of its answer."""
         tried = "Running doveadm %s" % " ".join(arguments)
-        malformed = None
-        with tempfile.TemporaryFile() as complaints:
-            process = subprocess.Popen(
-                self._doveadm + ["-f", "json"] + arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env=dict(os.environ, LC_ALL="C"),
-            )
+        with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="surrogateescape") as answer:
+            command = INTO_FILE + [answer.name] + self._doveadm + ["-f", "json"] + arguments
+            rc, dummy, err = self._run_command(command)
+            lines = err.splitlines()
+            self._printed += lines
+            if rc == TIMED_OUT:
+                raise DovecotError(tried, "no answer in time", cure="give a longer timeout")
+            errors = [line for line in lines if COMPLAINT.search(line) and HARMLESS not in line]
+            # Mail that cannot be read gives an error, an empty list, and exit code 0.
+            if errors or rc != 0:
+                raise DovecotError(tried, " ".join(errors) or "it ended with status %s" % rc, cure=CURE)
             try:
-                for row in rows_in(self._output(process, tried)):
-                    take(row)
+                for row in rows_in(iter(lambda: answer.read(CHUNK), "")):
+                    take(row["username"], row)
             except (ValueError, KeyError, TypeError) as error:
-                malformed = "cannot make sense of its answer, %r" % error
-            finally:
-                process.stdout.close()
-                status = process.wait()
-            complaints.seek(0)
-            lines = complaints.read().decode("utf-8", "replace").splitlines()
-        self._printed += lines
-        errors = [line for line in lines if COMPLAINT.search(line) and HARMLESS not in line]
-        # Mail that cannot be read gives an error, an empty list, and exit code 0.
-        if errors or malformed or status:
-            raise DovecotError(tried, " ".join(errors) or malformed or "it ended with status %s" % status, cure=CURE)
-
-    def _output(self, process, tried):
-        decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        while True:
-            ready = select.select([process.stdout], [], [], self._silence)[0]
-            if not ready:
-                process.kill()
-                raise DovecotError(tried, "no output for %g seconds" % self._silence, cure="give a longer timeout")
-            chunk = os.read(process.stdout.fileno(), CHUNK)
-            if not chunk:
-                return
-            yield decoder.decode(chunk)
+                raise DovecotError(tried, "cannot make sense of its answer, %r" % error, cure=CURE) from error
 
 
 class HttpMail:

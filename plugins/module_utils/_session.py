@@ -148,21 +148,19 @@ class Session:
             return SocketClient(self.socket_path, self.longest_silence)
         if self.transport == "http":
             return HttpClient(self.api, self.params["socket_path"])
-        doveadm = self._doveadm()
-        limit = self.module.get_bin_path("timeout")
-        if limit:
-            doveadm = [limit, str(self.longest_silence)] + doveadm
-        return DoveadmClient(self.module.run_command, doveadm, self.params["socket_path"], self.printed)
+        return DoveadmClient(self.module.run_command, self._doveadm(), self.params["socket_path"], self.printed)
 
     def _doveadm(self):
-        return self._doveconf.doveadm() + (["-D"] if self.params["debug"] else [])
+        doveadm = self._doveconf.doveadm() + (["-D"] if self.params["debug"] else [])
+        limit = self.module.get_bin_path("timeout")
+        return [limit, str(self.longest_silence)] + doveadm if limit else doveadm
 
     @property
     def mail(self):
         """What reads mailboxes: a DoveadmMail or an HttpMail."""
         if self.transport == "http":
             return HttpMail(self.api)
-        return DoveadmMail(self._doveadm(), self.longest_silence, self.printed)
+        return DoveadmMail(self.module.run_command, self._doveadm(), self.printed)
 
     def require_replicator(self):
         """Raise DovecotError where Dovecot has none any more, for a module that has no other need of it."""

@@ -21,7 +21,7 @@ notes:
     O(transport=doveadm) mail that cannot be read fails the task.
   - Mail that arrives while the two hosts are being read makes a difference. To compare busy users, wait with
     M(mailops.dovecot_replication.replicator_wait) and compare those again that differ.
-  - Two processes of doveadm read any number of users, one the mailboxes and one the messages.
+  - Two processes of doveadm read 500 users, one their mailboxes and one their messages.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 extends_documentation_fragment:
@@ -59,7 +59,8 @@ options:
     default: auto
   timeout:
     description:
-      - Longest silence accepted from doveadm, in seconds. Large mailboxes that it has no index of take a while.
+      - Longest time that doveadm may take for 500 users, or the API for one, in seconds. Large mailboxes that Dovecot
+        has no index of take a while.
     type: float
     default: 300
 seealso:

@@ -29,6 +29,7 @@ extends_documentation_fragment:
   - mailops.dovecot_replication.attributes.action_group
   - mailops.dovecot_replication.attributes.info_module
   - mailops.dovecot_replication.replicator
+  - mailops.dovecot_replication.replicator.slice
 attributes:
   check_mode:
     support: full

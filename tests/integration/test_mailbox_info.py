@@ -41,7 +41,7 @@ def test_equal_when_in_sync_and_different_after_any_change(pair, kind):
     user = f"{kind}-{pair.defaults['transport']}@example.org"
     with pair.account(user, f"userdb_mail={FORMATS[kind]}"):
         unnoticed(pair, "mailbox create -u {user} Archive 'Late News'", user=user)
-        for _ in range(4):
+        for _number in range(4):
             unnoticed(pair, "save -u {user}", user=user)
         unnoticed(pair, r"flags add -u {user} '\Seen' mailbox INBOX uid 1", user=user)
         for change in [None, *CHANGES.values()]:
@@ -95,6 +95,13 @@ def test_users_by_mask_and_by_any_spelling(pair):
     assert "mailboxes" not in everyone[0]
     result = pair.module("mailbox_info", user_mask="zz*")
     assert result["users"] == [] and "zz*" in result["warnings"][0]
+
+
+@pytest.mark.parametrize("transport", ["doveadm"], indirect=True)
+def test_many_users_are_read_in_batches(pair):
+    module = "ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers"
+    batches = pair.agent().module("mailbox_info", user_mask="*", fault=f"import {module} as m; m.BATCH = 3")
+    assert batches["users"] == pair.module("mailbox_info", user_mask="*")["users"] and len(batches["users"]) == 4
 
 
 def test_a_name_the_userdb_lacks(pair):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reading mailboxes with doveadm or over its HTTP API. PRIVATE to this collection."""
 
+import os
 import re
 import tempfile
 
@@ -22,6 +23,8 @@ COMPLAINT = re.compile(r"\b(Error|Fatal|Panic): ")
 HARMLESS = "stats-writer"
 # Runs a command with its output in a file: there can be more of it than fits into memory. The file comes first.
 INTO_FILE = ["sh", "-c", 'file=$1; shift; exec "$@" > "$file"', "sh"]
+# Before this version even listing the mailboxes makes an INBOX where there is none; commit 27b25d6942 of Dovecot.
+LEAVES_INBOX_ALONE = (2, 3, 15)
 # What timeout(1) ends with.
 TIMED_OUT = 124
 CURE = "run `doveadm mailbox status -u USER all '*'` for that user and look at Dovecot's log"
@@ -33,30 +36,43 @@ class DoveadmMail:
     :arg run_command: ``AnsibleModule.run_command`` or what behaves like it
     :arg doveadm: the command with its global options, a list; a command that limits its time may come before it
     :arg printed: list to which lines are added that doveadm prints beside its answers
+    :arg version: of Dovecot, a tuple of ints
     """
 
-    def __init__(self, run_command, doveadm, printed):
+    def __init__(self, run_command, doveadm, printed, version):
         self._run_command = run_command
         self._doveadm = doveadm
         self._printed = printed
+        self._makes_inbox = version < LEAVES_INBOX_ALONE
 
     def read(self, names):
         """Return the Mailboxes of the users, who must exist; raise DovecotError."""
         mailboxes = Mailboxes(names)
         for start in range(0, len(names), BATCH):
-            with tempfile.NamedTemporaryFile() as users:
-                lines = "".join(name + "\n" for name in names[start : start + BATCH])
-                users.write(lines.encode("utf-8", "surrogateescape"))
-                users.flush()
-                status = ["mailbox", "status", "-F", users.name, " ".join(STATUS_FIELDS), "*"]
-                self._take(status, mailboxes.add_mailbox)
-                self._take(["fetch", "-F", users.name, " ".join(MESSAGE_FIELDS), "all"], mailboxes.add_message)
+            batch = names[start : start + BATCH]
+            if self._makes_inbox:
+                batch = self._with_inbox(batch)
+            if batch:
+                self._take(batch, ["mailbox", "status"], [" ".join(STATUS_FIELDS), "*"], mailboxes.add_mailbox)
+                self._take(batch, ["fetch"], [" ".join(MESSAGE_FIELDS), "all"], mailboxes.add_message)
         return mailboxes
 
-    def _take(self, arguments, take):
-        """Run doveadm and hand over the rows of its answer."""
+    def _with_inbox(self, names):
+        """Return those who have an INBOX; doveadm would make one for the others."""
+        having = []
+        self._take(names, ["mailbox", "path"], ["INBOX"], lambda name, row: having.append((name, row["path"])))
+        return [name for name, path in having if is_mailbox(path)]
+
+    def _take(self, names, command, arguments, take):
+        """Run doveadm for some users and hand over the rows of its answer, each with the name of the user."""
+        with tempfile.NamedTemporaryFile() as users:
+            users.write("".join(name + "\n" for name in names).encode("utf-8", "surrogateescape"))
+            users.flush()
+            self._take_rows(command + ["-F", users.name] + arguments, take)
+
+    def _take_rows(self, arguments, take):
         tried = "Running doveadm %s" % " ".join(arguments)
-        with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="surrogateescape") as answer:
+        with tempfile.NamedTemporaryFile() as answer:
             command = INTO_FILE + [answer.name] + self._doveadm + ["-f", "json"] + arguments
             rc, dummy, err = self._run_command(command)
             lines = err.splitlines()
@@ -68,10 +84,18 @@ class DoveadmMail:
             if errors or rc != 0:
                 raise DovecotError(tried, " ".join(errors) or "it ended with status %s" % rc, cure=CURE)
             try:
-                for row in rows_in(iter(lambda: answer.read(CHUNK), "")):
-                    take(row["username"], row)
+                with open(answer.name, encoding="utf-8", errors="surrogateescape") as text:
+                    for row in rows_in(iter(lambda: text.read(CHUNK), "")):
+                        take(row["username"], row)
             except (ValueError, KeyError, TypeError) as error:
                 raise DovecotError(tried, "cannot make sense of its answer, %r" % error, cure=CURE) from error
+
+
+def is_mailbox(path):
+    """Tell whether there is a mailbox at a path that doveadm names: a Maildir, a dbox, or a file."""
+    if os.path.basename(path) == "dbox-Mails":
+        return os.path.isdir(path)
+    return os.path.isdir(os.path.join(path, "cur")) or os.path.isfile(path)
 
 
 class HttpMail:

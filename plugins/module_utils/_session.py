@@ -7,7 +7,7 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveadm_client import DoveadmClient
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import Guard, request_full_syncs
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
@@ -107,7 +107,7 @@ class Session:
         )
         session = cls(module, longest_silence)
         try:
-            check_numbers(session.params)
+            check_numbers(session.params, session.longest_silence)
             session.transport = chosen_transport(session.params, of_mail)
             result = session._go_on_waiting() if "names" in session._slice else work(session)
             result["transport"] = session.transport
@@ -160,7 +160,8 @@ class Session:
         """What reads mailboxes: a DoveadmMail or an HttpMail."""
         if self.transport == "http":
             return HttpMail(self.api)
-        return DoveadmMail(self.module.run_command, self._doveadm(), self.printed)
+        version = parse_version(self._doveconf.version() or "") or ()
+        return DoveadmMail(self.module.run_command, self._doveadm(), self.printed, version)
 
     def require_replicator(self):
         """Raise DovecotError where Dovecot has none any more, for a module that has no other need of it."""
@@ -246,7 +247,10 @@ class Session:
             )
 
     def doubles(self, listed, names):
-        """Return the listed names that are not among the names, but another spelling of the account of one."""
+        """Return the listed names that are not among the names, but another spelling of the account of one.
+
+        The userdb is only asked when a listed name differs from one of the names in nothing but case.
+        """
         candidates = differing_in_case(listed, names)
         if not candidates:
             return set()
@@ -320,13 +324,13 @@ class Session:
                 connection.close()
 
 
-def check_numbers(params):
+def check_numbers(params, longest_silence):
     """Raise DovecotError for a number that is too small to mean anything."""
     for option in sorted(params):
         value = params[option]
         if isinstance(value, (int, float)) and value < 0:
             raise DovecotError("Reading %s" % option, "%s is negative" % value, cure="give 0 or more")
-    if params["timeout"] == 0 and "until" not in params:
+    if longest_silence == 0:
         raise DovecotError("Reading timeout", "no answer comes in 0 seconds", cure="give some seconds")
 
 

@@ -205,6 +205,8 @@ noreplicate_users:
   sample: [archive@example.org]
 """
 
+import time
+
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
     plan_replication,
@@ -237,12 +239,13 @@ def work(session):
         diff=replication_diff(plan, params["full"]),
     )
     if not session.check_mode:
+        deadline = time.monotonic() + params["wait_timeout"]
         if params["full"] and plan.requested:
             session.request_full_syncs(plan.requested, result)
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait(plan.requested, params["wait_timeout"], result)
+            session.wait(plan.requested, max(0, deadline - time.monotonic()), result)
     return result
 
 

@@ -257,8 +257,7 @@ def make_plan(session, listed):
     mask = params["user_mask"]
     out = dict(unknown_users=[], noreplicate_users=[])
     if params["state"] == "absent":
-        unwanted = filter(mask_matcher(mask), listed) if names is None else set(names) | session.doubles(listed, names)
-        return plan_absent(listed, unwanted), out
+        return plan_absent(listed, unwanted_entries(session, listed, names)), out
     if names is None:
         wanted, out = replicated_users(session, session.userdb.names(mask), listed)
         return plan_present(listed, wanted, doubles=session.doubles(listed, wanted)), out
@@ -267,6 +266,15 @@ def make_plan(session, listed):
         session.refuse_noreplicate(set(names).difference(listed))
     doubles = session.doubles(listed, names) if params["check_userdb"] else ()
     return plan_present(listed, names, exclusive_scope(session, names), doubles), out
+
+
+def unwanted_entries(session, listed, names):
+    if names is None:
+        return filter(mask_matcher(session.params["user_mask"]), listed)
+    try:
+        return session.doubles(listed, names).union(names)
+    except DovecotError:
+        return names  # without the userdb nobody knows whether another spelling is the same account
 
 
 def replicated_users(session, names, listed):

@@ -87,7 +87,7 @@ def test_progress_is_shown(pair, name):
             "replicator_replicate": dict(users=[ALICE, BOB], wait=True),
             "replicator_user": dict(users=[ALICE, DAVE], wait=True),
         }[name]
-        result = pair.module(name, **options)
+        result = pair.module(name, **options, ansible_options=[])
     synced = {"replicator_wait": EVERYONE[:3], "replicator_replicate": [ALICE, BOB], "replicator_user": [DAVE]}[name]
     assert result["synced_users"] == synced and not result["failed"]
     assert result["changed"] == (name != "replicator_wait")

@@ -14,6 +14,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiti
 
 # A slice lasts a share of the time waited so far, within these seconds: soon a first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
+# What sending and starting the module takes is left out of the last slice, so that the task ends at its deadline.
+LONGEST_START_UP = 1.0
 
 
 class WaitingAction(ActionBase):
@@ -33,21 +35,26 @@ class WaitingAction(ActionBase):
         waiting = result.pop("waiting")
         outcome = Outcome.of(result)
         # What comes before the waiting, such as adding the users, is not part of it.
-        began = max(began, time.monotonic() - outcome.elapsed)
+        start_up = min(time.monotonic() - began - outcome.elapsed, LONGEST_START_UP)
+        began = time.monotonic() - outcome.elapsed
         deadline = began + waiting["seconds"]
         until = Until(*waiting["until"])
         rest = waiting["names"]
-        while rest and time.monotonic() < deadline:
-            elapsed = time.monotonic() - began
+        while rest and time.monotonic() < deadline - start_up / 2:
+            started = time.monotonic()
+            elapsed = started - began
             self._show("%s after %d s" % (outcome.counts(), elapsed), task_vars)
-            seconds = min(max(SLICE_SHARE * elapsed, SHORTEST_SLICE), LONGEST_SLICE, deadline - time.monotonic())
+            seconds = min(max(SLICE_SHARE * elapsed, SHORTEST_SLICE), LONGEST_SLICE, deadline - started - start_up)
             part = self._slice(task_vars, seconds=max(0, seconds), names=rest, until=waiting["until"])
+            start_up = time.monotonic() - started - part.get("elapsed", 0)
             if "waiting" not in part:
                 part["msg"] = "%s; then: %s" % (outcome.counts(), part.get("msg", part))
-                return {**result, **part}
+                return {**result, **part, "changed": result["changed"]}
             outcome = Outcome.of(part).after(outcome)
             result["dropped_reasons"].update(part["dropped_reasons"])
             rest = until.rest(outcome)
+        if rest:
+            time.sleep(max(0, deadline - time.monotonic()))
         outcome = outcome._replace(elapsed=round(time.monotonic() - began, 3))
         result.update(outcome.as_result())
         problem = until.verdict(outcome, result["dropped_reasons"])

@@ -97,6 +97,28 @@ def test_progress_is_shown(pair, name):
 
 
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
+def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
+    with pair.silent():
+        options = dict(users=[ALICE, BOB], wait=True, wait_timeout=7, ansible_options=[])
+        result = pair.module("replicator_replicate", **options)
+    assert result["failed"] and result["changed"] and result["requested"] == result["pending_users"] == [ALICE, BOB]
+    assert 7 <= result["elapsed"] and "2 left after 5 s" in result["shown"]
+
+
+@pytest.mark.parametrize("transport", ["socket"], indirect=True)
+def test_what_breaks_the_wait_is_told_with_how_far_it_was(pair):
+    pair.shell("(sleep 8; systemctl stop dovecot) > /dev/null 2>&1 &")
+    try:
+        with pair.silent():
+            options = dict(users=[ALICE], wait=True, wait_timeout=30, ansible_options=[])
+            result = pair.module("replicator_replicate", **options)
+    finally:
+        pair.shell("systemctl stop dovecot; systemctl start dovecot")
+    assert result["failed"] and result["changed"] and result["requested"] == [ALICE]
+    assert result["msg"].startswith("0 of 1 users synced, 1 left; then: ") and "Dovecot" in result["msg"]
+
+
+@pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_waiting_in_the_background(pair):
     result = pair.module("replicator_wait", ansible_options=["-B", "30", "-P", "1"])
     assert result["synced_users"] == EVERYONE and result["finished"]

@@ -35,6 +35,8 @@ class LineSocket:
     def write(self, data):
         try:
             self._socket.sendall(data)
+        except BrokenPipeError:
+            pass  # whoever reads the answer finds the stream at its end
         except OSError as error:
             raise self.failure(error) from error
 
@@ -68,6 +70,8 @@ class LineSocket:
     def _receive(self):
         try:
             return self._socket.recv(CHUNK)
+        except ConnectionResetError:
+            return b""
         except OSError as error:
             raise self.failure(error) from error
 

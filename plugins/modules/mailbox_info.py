@@ -16,6 +16,8 @@ notes:
     message. So it does not depend on the format in which a host keeps its mail.
   - Nothing is changed by reading, and the replicator is not told of it. An INBOX that does not exist yet is not
     created. Dovecot may write down in its index what it has computed, such as the size of a mailbox.
+  - Before Dovecot 2.3.15, which creates an INBOX at the first look, users without one are left unread, and count as
+    having no mail even when they have other mailboxes.
   - Over O(transport=http) a user without any mailbox cannot be told from one whose mail cannot be read, as Dovecot says
     that in its log only. RV(users[].fingerprint), RV(users[].messages) and RV(users[].bytes) are null then. With
     O(transport=doveadm) mail that cannot be read fails the task.

@@ -239,13 +239,15 @@ def work(session):
         diff=replication_diff(plan, params["full"]),
     )
     if not session.check_mode:
-        deadline = time.monotonic() + params["wait_timeout"]
+        seconds = params["wait_timeout"]
         if params["full"] and plan.requested:
+            began = time.monotonic()
             session.request_full_syncs(plan.requested, result)
+            seconds = max(0, seconds - (time.monotonic() - began))
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait(plan.requested, max(0, deadline - time.monotonic()), result)
+            session.wait(plan.requested, seconds, result)
     return result
 
 

@@ -17,6 +17,8 @@ import threading
 
 import hypothesis
 import pytest
+import runs
+from conftest import MX1
 from hypothesis import strategies as st
 
 A, AB, B, C, DASH, NORA = EXISTING = ["a@x.org", "ab@x.org", "b@x.org", "c@y.org", "-p@x.org", "nora@x.org"]
@@ -84,8 +86,9 @@ class Refused(Exception):
 class Model:
     """What the documentation promises of a task, given what is on the list before."""
 
-    def __init__(self, before, task):
-        self.before = before
+    def __init__(self, entries, task):
+        self.entries = entries
+        self.before = set(entries)
         self.task = task
         self.users = task["users"]
         self.mask = task["user_mask"]
@@ -228,8 +231,7 @@ def step(replicator, task, fault=""):
     assert replicator.observed() == before, "a check run changes nothing"
     real = replicator.run(task, fault=fault)
     after = replicator.observed()
-    model = Model(set(before), task)
-    model.entries = before
+    model = Model(before, task)
     try:
         listed, requested = model.expected()
     except Refused:
@@ -338,19 +340,16 @@ def test_a_planner_that_is_broken_is_found_out(still, fault):
 def test_whoever_else_changes_the_list(still, pair):
     """Others add and remove the same users meanwhile: never a crash, and once they stop the task does what it says."""
     replicator = Replicator(still)
-    others = Replicator.__new__(Replicator)
-    others.__dict__.update(replicator.__dict__, still=StillToo(still, pair))
-    quit_now = threading.Event()
+    other = runs.Agent(pair.lab, MX1)
+    enough = threading.Event()
     rounds = []
 
-    def rival():
-        while not quit_now.is_set():
-            for state in ("present", "absent"):
-                rounds.append(
-                    others.run(dict(module="replicator_user", users=[A, B, C], state=state, check_userdb=False))
-                )
+    def interfere():
+        options = dict(config_file=still.CONFIG, users=[A, B, C], check_userdb=False)
+        while not enough.is_set():
+            rounds.extend(other.module("replicator_user", state=state, **options) for state in ("present", "absent"))
 
-    thread = threading.Thread(target=rival)
+    thread = threading.Thread(target=interfere)
     thread.start()
     try:
         for number in range(60):
@@ -361,20 +360,9 @@ def test_whoever_else_changes_the_list(still, pair):
             result = replicator.run(dict(module="replicator_replicate", user_mask="*", full=number % 3 == 0))
             assert not result["failed"], result
     finally:
-        quit_now.set()
+        enough.set()
         thread.join()
-        others.still.agent.close()
+        other.close()
     assert len(rounds) > 20 and not any(result["failed"] for result in rounds)
-    step(replicator, dict.fromkeys(["users", "user_mask"]) | dict(module="replicator_user", users=[A, C], **PRESENT))
-
-
-PRESENT = dict(state="present", exclusive=True, check_userdb=True)
-
-
-class StillToo:
-    """The same Dovecot through an agent of its own."""
-
-    def __init__(self, still, pair):
-        self.agent = type(still.agent)(pair.lab, "mx1.example.org")
-        self.CONFIG = still.CONFIG
-        self.module = lambda name, **options: self.agent.module(name, config_file=still.CONFIG, **options)
+    task = dict(module="replicator_user", users=[A, C], user_mask=None, state="present", exclusive=True)
+    step(replicator, {**task, "check_userdb": True})

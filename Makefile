@@ -31,10 +31,10 @@ sanity: venv ## run ansible-test sanity on a copy in .build
 integration: venv ## run the integration tests against a Dovecot pair
 	$(RUN) pytest -v --numprocesses 2 tests/integration
 
-molecule: venv ## run every molecule scenario
-	$(RUN) molecule test --all
+molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
+	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-test: venv ## run everything above and print a summary
+test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py
 
 demo: venv ## start a Dovecot pair to play with

@@ -11,9 +11,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._error
 
 MASK = "********"
 SECRETS_HEADER = "# Managed by Ansible. Only root may read this file.\n"
+BLOCK_BEGIN, BLOCK_END = "# BEGIN mailops.dovecot_replication", "# END mailops.dovecot_replication"
+BLOCK = re.compile(("^%s$.*?^%s$\n?" % (BLOCK_BEGIN, BLOCK_END)).encode(), re.MULTILINE | re.DOTALL)
 SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-# Protocol sections that count although the setting `protocols` never names them.
-ALWAYS_ENABLED = ("doveadm", "lda")
 
 # What a file shall be, or is. Content None: there is no such file.
 File = namedtuple("File", "content mode uid gid")
@@ -72,6 +72,29 @@ def plan(wanted, read=read_file):
     return changes
 
 
+def with_block(content, settings):
+    """Return the content of a file with our block of settings at its end, or without one when they are empty.
+
+    >>> print(with_block(b"a = 1\n", "b = 2").decode())
+    a = 1
+    # BEGIN mailops.dovecot_replication
+    b = 2
+    # END mailops.dovecot_replication
+    <BLANKLINE>
+    """
+    rest = BLOCK.sub(b"", content)
+    if not settings.strip():
+        return rest
+    if rest and not rest.endswith(b"\n"):
+        rest += b"\n"
+    return rest + ("%s\n%s\n%s\n" % (BLOCK_BEGIN, settings.strip("\n"), BLOCK_END)).encode("utf-8")
+
+
+def block_of(content):
+    """Return what is in our block of a file, as text with its comments."""
+    return b"".join(BLOCK.findall(content)).decode("utf-8", "replace")
+
+
 def _secret_lines(names):
     alternatives = [r"\w*(?:password|api_key|secret)"] + [re.escape(name) for name in sorted(names)]
     # A line that ends in a backslash goes on in the next.
@@ -90,11 +113,15 @@ def mask_diff(before, after, names=()):
     return pattern.sub(lambda match: match.group(1) + MASK, before), pattern.sub(masked, after)
 
 
-def describe(changes, names=(), owner_name=str, group_name=str):
-    """Return the changes as Ansible's list of diffs."""
+def describe(changes, names=(), blocks=(), owner_name=str, group_name=str):
+    """Return the changes as Ansible's list of diffs.
 
-    def text(content):
-        return (content or b"").decode("utf-8", "replace")
+    :arg names: settings whose values are secret
+    :arg blocks: paths of files of which only our block is shown
+    """
+
+    def text(path, content):
+        return block_of(content or b"") if path in blocks else (content or b"").decode("utf-8", "replace")
 
     def attributes(entry):
         return "mode = %04o\nowner = %s\ngroup = %s\n" % (entry.mode, owner_name(entry.uid), group_name(entry.gid))
@@ -102,7 +129,9 @@ def describe(changes, names=(), owner_name=str, group_name=str):
     diffs = []
     for change in changes:
         if change.action != "mode":
-            before, after = mask_diff(text(change.before.content), text(change.after.content), names)
+            before, after = mask_diff(
+                text(change.path, change.before.content), text(change.path, change.after.content), names
+            )
             diffs.append(
                 {
                     "before_header": change.path + (" (absent)" if change.action == "created" else ""),
@@ -162,49 +191,6 @@ def _stage_file(path, copy, config_dir, directory):
                 stream.write(rewritten)
             return
     os.symlink(path, copy)
-
-
-def check(doveconf, expectations, secrets=None):
-    """Return what is wrong with a configuration as a list: doveconf's complaint, or what is not as expected."""
-    rc, dummy, err = doveconf.run("-n")
-    if rc != 0:
-        return [err.strip() or "doveconf ended with status %s" % rc]
-    problems = [
-        "%s is not the given one" % name for name in sorted(secrets or {}) if doveconf.get(name) != str(secrets[name])
-    ]
-    enabled = None
-    for expectation in expectations:
-        scopes = [None]
-        if expectation.get("protocols"):
-            if enabled is None:
-                enabled = doveconf.get("protocols").split()
-            scopes += [name for name in expectation["protocols"] if name in enabled or name in ALWAYS_ENABLED]
-        wrong = [
-            (scope, value)
-            for scope, value in ((scope, doveconf.get(expectation["setting"], scope)) for scope in scopes)
-            if not _is_met(expectation, value)
-        ]
-        if wrong:
-            problems.append(_unmet(expectation, wrong))
-    return problems
-
-
-def _is_met(expectation, value):
-    if expectation.get("contains"):
-        return set(expectation["contains"]) <= set(value.split())
-    return value == expectation["value"]
-
-
-def _unmet(expectation, wrong):
-    where = ", ".join(
-        "%s%s" % ("inside protocol %s it is " % scope if scope else "it is ", repr(value.strip()) if value else "empty")
-        for scope, value in wrong
-    )
-    if expectation.get("contains"):
-        text = "%s should contain %s, but %s" % (expectation["setting"], " ".join(expectation["contains"]), where)
-    else:
-        text = "%s should be %r, but %s" % (expectation["setting"], str(expectation["value"]), where)
-    return text + (" (%s)" % expectation["because"] if expectation.get("because") else "")
 
 
 def write_file(path, entry):

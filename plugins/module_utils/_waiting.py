@@ -34,6 +34,11 @@ PENDING = (
     "that accepts but does not answer keeps a sync waiting, and with replication_max_conns = 0 none ever starts."
 )
 
+NEVER_QUIET = (
+    "Still being synced when the time to wait was over: %s; `doveadm replicator dsync-status` shows what runs. A peer "
+    "that accepts but does not answer keeps a sync running for ten minutes."
+)
+
 
 class Outcome(namedtuple("Outcome", ["synced", "failed", "dropped", "pending", "elapsed"])):
     """Sorted lists of names, and the seconds waited."""
@@ -139,6 +144,23 @@ def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=tim
         pause = min(max(pause * GROWTH, POLL_SHARE * (now - polled)), LONGEST_PAUSE)
         sleep(min(pause, deadline - now))
     return outcome
+
+
+def wait_for_quiet(client, matches, seconds, monotonic=time.monotonic, sleep=time.sleep):
+    """Wait until no sync is running, whatever is queued; return the sorted names still being synced, and the seconds.
+
+    :arg matches: function that tells of a name whether it counts
+    """
+    began = monotonic()
+    pause = FIRST_PAUSE
+    while True:
+        polled = monotonic()
+        running = sorted({slot.username for slot in client.dsyncs() if slot.username and matches(slot.username)})
+        now = monotonic()
+        if not running or now - began >= seconds:
+            return running, round(now - began, 3)
+        pause = min(max(pause * GROWTH, POLL_SHARE * (now - polled)), LONGEST_PAUSE)
+        sleep(min(pause, began + seconds - now))
 
 
 def reason_for_dropping(account):

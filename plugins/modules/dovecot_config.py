@@ -56,6 +56,23 @@ options:
         type: str
         choices: [present, absent]
         default: present
+  blocks:
+    description:
+      - Settings to add to files that belong to somebody else, such as C(dovecot-sql.conf.ext). Each file has one block
+        of them, between two comments at its end. Everything else in it stays as it is, and is not shown in the diff.
+      - These files are not read by C(doveconf), so what is in a block is only validated by what reads them.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path of the file, which must exist.
+        type: path
+        required: true
+      content:
+        description: The settings. When empty the block is removed.
+        type: str
+        default: ""
   secrets:
     description:
       - Settings whose values must not be seen, such as V(doveadm_password), with their values.
@@ -95,9 +112,59 @@ options:
         type: list
         elements: str
         default: []
+      outside:
+        description: Whether it must be true outside of protocol sections, too.
+        type: bool
+        default: true
       because:
         description: An explanation that is shown when the expectation is not met.
         type: str
+  forbid:
+    description:
+      - Settings that must not be set anywhere, in whatever file and section.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      setting:
+        description: The name of the setting, without that of its section.
+        type: str
+        required: true
+      because:
+        description: An explanation that is shown when it is set.
+        type: str
+  require_iteration:
+    description:
+      - Whether the userdbs of the configuration must be able to list their users, and must not list C(nobody), which
+        the userdb C(passwd) does where its uid is within C(first_valid_uid) and C(last_valid_uid).
+    type: bool
+    default: false
+  require_certificates:
+    description:
+      - Certificates that the configuration names. They must fit their keys, be valid now and be for the name.
+        C(doveconf) does not look.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      certificate:
+        description: Path of the certificate, followed by those between it and the root, in PEM format.
+        type: path
+        required: true
+      key:
+        description: Path of its private key, without a passphrase.
+        type: path
+        required: true
+      name:
+        description: The host name or address by which others call this host.
+        type: str
+        required: true
+  require_authorities:
+    description:
+      - Files with trusted certificates that the configuration names. Each must have at least one.
+    type: list
+    elements: path
+    default: []
   require_users:
     description:
       - Users that must exist because the configuration names them. C(doveconf) does not look, but Dovecot would not
@@ -159,6 +226,10 @@ EXAMPLES = r"""
         contains: [notify, replication]
         protocols: [lda, lmtp, imap, pop3]
         because: changes made by a protocol without these plugins are not replicated
+    forbid:
+      - setting: replication_sync_timeout
+        because: the replicator takes all memory and dies
+    require_iteration: true
   notify: Reload Dovecot
 
 - name: Only check whether Dovecot would accept a file, and show what would change
@@ -170,6 +241,14 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
   register: limits
+
+- name: Have an SQL userdb list its users, whatever else its file says
+  mailops.dovecot_replication.dovecot_config:
+    blocks:
+      - path: /etc/dovecot/dovecot-sql.conf.ext
+        content: |
+          iterate_query = SELECT email AS user FROM mailboxes
+  notify: Reload Dovecot
 
 - name: Take the file away again, and the secret with it
   mailops.dovecot_replication.dovecot_config:
@@ -196,6 +275,14 @@ files:
       description: What was done to it. V(mode) means that only permissions or owner changed.
       type: str
       sample: created
+removed_listeners:
+  description:
+    - Paths of sockets and FIFOs that Dovecot makes with the configuration as it was and will not make any more. Dovecot
+      may leave the files behind. Sorted.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 validated:
   description: Whether Dovecot has read it and all expectations are met. False only in check mode without Dovecot.
   returned: success
@@ -216,6 +303,7 @@ import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _certificates, _config_check
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _config_files as config_files
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, find_command
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
@@ -236,6 +324,12 @@ ARGUMENTS = {
         },
         "required_if": [("state", "present", ["content"])],
     },
+    "blocks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"path": {"type": "path", "required": True}, "content": {"type": "str", "default": ""}},
+    },
     "secrets": {"type": "dict", "no_log": True},
     "secrets_file": {"type": "path", "no_log": False},
     "expect": {
@@ -247,11 +341,31 @@ ARGUMENTS = {
             "value": {"type": "str"},
             "contains": {"type": "list", "elements": "str"},
             "protocols": {"type": "list", "elements": "str", "default": []},
+            "outside": {"type": "bool", "default": True},
             "because": {"type": "str"},
         },
         "mutually_exclusive": [("value", "contains")],
         "required_one_of": [("value", "contains")],
     },
+    "forbid": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {"setting": {"type": "str", "required": True}, "because": {"type": "str"}},
+    },
+    "require_iteration": {"type": "bool", "default": False},
+    "require_certificates": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "certificate": {"type": "path", "required": True},
+            # The path of a key is none.
+            "key": {"type": "path", "required": True, "no_log": False},
+            "name": {"type": "str", "required": True},
+        },
+    },
+    "require_authorities": {"type": "list", "elements": "path", "default": []},
     "require_users": {"type": "list", "elements": "str", "default": []},
     "require_groups": {"type": "list", "elements": "str", "default": []},
     "missing_ok": {"type": "bool", "default": True},
@@ -276,7 +390,7 @@ def account_name(look_up, number):
         return str(number)
 
 
-def wanted_files(parameters, config_dir):
+def wanted_files(parameters, config_dir, installed):
     """Return a dict of path to File of all that is asked for."""
     wanted = {}
 
@@ -304,6 +418,19 @@ def wanted_files(parameters, config_dir):
         group = account_id(grp.getgrnam, item["group"], "group")
         add(item["path"], config_files.File(item["content"].encode("utf-8"), mode, owner, group))
 
+    for item in parameters["blocks"]:
+        before = config_files.read_file(item["path"])
+        if before.content is None and item["content"]:
+            if installed:
+                raise DovecotError(
+                    "Adding a block to %s" % item["path"],
+                    "there is no such file",
+                    cure="name the file that holds the settings of the userdb",
+                )
+            before = config_files.File(b"", 0o644, 0, 0)
+        if before.content is not None:
+            add(item["path"], before._replace(content=config_files.with_block(before.content, item["content"])))
+
     if parameters["secrets"]:
         try:
             content = config_files.secrets_content(parameters["secrets"])
@@ -315,11 +442,16 @@ def wanted_files(parameters, config_dir):
     return wanted
 
 
-def require_accounts(parameters):
+def problems_of_host(parameters):
+    """Return what the configuration names and this host does not have as it should, which doveconf does not look at."""
     for name in parameters["require_users"]:
         account_id(pwd.getpwnam, name, "user")
     for name in parameters["require_groups"]:
         account_id(grp.getgrnam, name, "group")
+    problems = [_certificates.authority_problem(path) for path in parameters["require_authorities"]]
+    for item in parameters["require_certificates"]:
+        problems.append(_certificates.problem(item["certificate"], item["key"], item["name"]))
+    return [problem for problem in problems if problem]
 
 
 def refuse(problems, outcome):
@@ -331,23 +463,32 @@ def refuse(problems, outcome):
 
 
 def problems_of(module, config_file):
-    doveconf = Doveconf(module.run_command, config_file)
-    return config_files.check(doveconf, module.params["expect"], module.params["secrets"])
+    parameters = module.params
+    demands = _config_check.Demands(
+        parameters["expect"], parameters["secrets"], parameters["forbid"], parameters["require_iteration"]
+    )
+    return _config_check.check(Doveconf(module.run_command, config_file), config_file, demands)
 
 
-def validate_staged(module, config_dir, changes):
-    """Have Dovecot read the configuration as it would be; raise DovecotError when it is not right."""
+def validate_staged(module, config_file, changes):
+    """Have Dovecot read the configuration as it would be; raise DovecotError when it is not right.
+
+    Return the paths of the sockets and FIFOs that Dovecot would no longer make, a list.
+    """
+    config_dir = os.path.dirname(config_file)
     # Secrets are written here: mkdtemp makes the directory readable for its owner alone.
     directory = tempfile.mkdtemp(prefix="dovecot_config", dir=module.tmpdir)
     try:
         config_files.stage(config_dir, changes, directory)
-        staged = os.path.join(directory, os.path.basename(module.params["config_file"]))
+        staged = os.path.join(directory, os.path.basename(config_file))
         try:
             problems = problems_of(module, staged)
         except DovecotError as error:
             problems = [str(error)]
         if problems:
             refuse([problem.replace(directory, config_dir) for problem in problems], "nothing was changed")
+        before, after = (_config_check.listeners(Doveconf(module.run_command, path)) for path in (config_file, staged))
+        return sorted(before - after)
     finally:
         shutil.rmtree(directory)
 
@@ -364,20 +505,26 @@ def run(module):
     config_file = os.path.normpath(parameters["config_file"])
     config_dir = os.path.dirname(config_file)
     version = Doveconf(module.run_command, config_file).refuse_without_replicator()
-    wanted = wanted_files(parameters, config_dir)
+    managed = [item["path"] for item in parameters["files"]]
+    installed = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
+    wanted = wanted_files(parameters, config_dir, installed)
     changes = config_files.plan(wanted)
 
-    installed = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in wanted)
+    removed_listeners = []
     if installed:
-        require_accounts(parameters)
+        problems = problems_of_host(parameters)
+        if problems:
+            refuse(problems, "nothing was changed")
         for change in changes:
             if change.action == "created" and not os.path.isdir(os.path.dirname(change.path)):
                 raise DovecotError("Planning %s" % change.path, "its directory does not exist")
         if changes:
-            validate_staged(module, config_dir, changes)
+            removed_listeners = validate_staged(module, config_file, changes)
         else:
             validate(module, "nothing was changed")
-    elif not (module.check_mode and parameters["missing_ok"]):
+    elif any(entry.content is not None for entry in wanted.values()) and not (
+        module.check_mode and parameters["missing_ok"]
+    ):
         raise DovecotError(
             "Configuring Dovecot",
             "there is no %s" % (config_file if find_command("doveconf") else "doveconf command"),
@@ -386,12 +533,16 @@ def run(module):
         )
 
     if changes and not module.check_mode:
-        config_files.apply(changes, lambda: validate(module, "all files are as they were before"))
+        if installed:
+            config_files.apply(changes, lambda: validate(module, "all files are as they were before"))
+        else:
+            config_files.apply(changes, lambda: None)
 
     names = list(parameters["secrets"] or {})
     result = {
         "changed": bool(changes),
         "files": [{"path": change.path, "action": change.action} for change in changes],
+        "removed_listeners": removed_listeners,
         "validated": installed,
         "dovecot_version": version,
     }
@@ -399,6 +550,7 @@ def run(module):
         result["diff"] = config_files.describe(
             changes,
             names,
+            [os.path.normpath(item["path"]) for item in parameters["blocks"]],
             lambda uid: account_name(pwd.getpwuid, uid),
             lambda gid: account_name(grp.getgrgid, gid),
         )

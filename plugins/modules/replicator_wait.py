@@ -55,8 +55,10 @@ options:
       - V(idle) waits until nothing is queued or running for any of the users. A sync that has failed is no matter.
       - V(synced) waits until in addition the last sync of each has succeeded. Failed users are waited for, as Dovecot
         tries them again, after five minutes at the earliest.
+      - V(quiet) waits for a moment at which none of them is being synced, whatever is queued. A reload or restart of
+        Dovecot at that moment breaks off no sync. On a busy host the next sync may start right after it.
     type: str
-    choices: [idle, synced]
+    choices: [idle, synced, quiet]
     default: idle
   max_failed:
     description:
@@ -102,6 +104,12 @@ EXAMPLES = r"""
   register: caught_up
   failed_when: false
 
+- name: Before a restart of Dovecot let running syncs end, if that takes no longer than half a minute
+  mailops.dovecot_replication.replicator_wait:
+    until: quiet
+    timeout: 30
+  failed_when: false
+
 - name: Only look how it stands
   mailops.dovecot_replication.replicator_wait:
     until: synced
@@ -116,7 +124,8 @@ elapsed:
   type: float
   sample: 12.5
 pending_users:
-  description: Names of users that were still queued, due or being synced when O(timeout) was over. Sorted.
+  description: Names of users that were still queued, due or being synced when O(timeout) was over, with O(until=quiet)
+    only the last. Sorted.
   returned: success, and failure of the waiting
   type: list
   elements: str
@@ -158,25 +167,45 @@ debug_log:
   elements: str
 """
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated, mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
     LONGEST_SILENCE,
     SLICE_OPTION,
     USER_OPTIONS,
     Session,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import Until
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import (
+    NEVER_QUIET,
+    Outcome,
+    Until,
+    wait_for_quiet,
+)
 
 
 def work(session):
     params = session.params
+    result = dict(changed=False)
+    if params["until"] == "quiet":
+        wait_until_quiet(session, result)
+        return result
     names = session.named_users()
     if names is None:
         names = list(session.client.users(params["user_mask"] or "*"))
         if not names:
             session.warn("No user on the replicator's list matches %s." % (params["user_mask"] or "*"))
-    result = dict(changed=False)
     session.wait(names, params["timeout"], result, Until(params["until"], params["max_failed"]))
     return result
+
+
+def wait_until_quiet(session, result):
+    """Wait in one go: there is nothing to count, so no progress to show."""
+    params = session.params
+    names = session.named_users()
+    matches = mask_matcher(params["user_mask"] or "*") if names is None else set(names).__contains__
+    running, elapsed = wait_for_quiet(session.client, matches, 0 if session.check_mode else params["timeout"])
+    result.update(Outcome([], [], [], running, elapsed).as_result(), dropped_reasons={})
+    if running and not session.check_mode:
+        session.fail(NEVER_QUIET % enumerated(running), transport=session.transport, **result)
 
 
 def main():
@@ -184,7 +213,7 @@ def main():
         work,
         dict(
             USER_OPTIONS,
-            until=dict(type="str", choices=["idle", "synced"], default="idle"),
+            until=dict(type="str", choices=["idle", "synced", "quiet"], default="idle"),
             max_failed=dict(type="int"),
             timeout=dict(type="float", default=300, aliases=["wait_timeout"]),
             **SLICE_OPTION,

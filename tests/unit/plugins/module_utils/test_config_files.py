@@ -193,54 +193,23 @@ def test_apply_puts_everything_back(config_dir):
     assert {path: config_files.read_file(path) for path in wanted} == before
 
 
-class Doveconf:
-    """Answers from a dict of (setting, protocol) to value."""
-
-    def __init__(self, answers, failure=None):
-        self.answers = answers
-        self.failure = failure
-
-    def run(self, *arguments):
-        return (89, "", self.failure) if self.failure else (0, "", "")
-
-    def get(self, setting, protocol=None):
-        return self.answers.get((setting, protocol), self.answers.get((setting, None), ""))
+@pytest.mark.parametrize("content", [b"", b"a = 1\n", b"connect = host=db password=x\nuser_query = y\n"])
+def test_a_block_comes_and_goes(content):
+    with_one = config_files.with_block(content, "iterate_query = SELECT 1\n")
+    assert with_one.startswith(content) and b"\niterate_query = SELECT 1\n" in with_one
+    assert config_files.with_block(with_one, "iterate_query = SELECT 1") == with_one
+    changed = config_files.with_block(with_one, "iterate_query = SELECT 2")
+    assert changed.count(b"BEGIN") == 1 and b"SELECT 1" not in changed
+    assert config_files.with_block(changed, "") == content
 
 
-PLUGINS = {"setting": "mail_plugins", "contains": ["notify", "replication"], "protocols": ["lda", "imap", "pop3"]}
+def test_a_block_at_the_end_of_an_unfinished_line():
+    assert config_files.with_block(b"a = 1", "b = 2").startswith(b"a = 1\n# BEGIN ")
 
 
-def test_check_reports_syntax_first():
-    assert config_files.check(Doveconf({}, "line 2: bad\n"), [PLUGINS]) == ["line 2: bad"]
-
-
-def test_check_met():
-    answers = {("mail_plugins", None): "quota notify replication", ("protocols", None): " imap lmtp", ("p", None): "v"}
-    assert config_files.check(Doveconf(answers), [PLUGINS, {"setting": "p", "value": "v"}]) == []
-
-
-def test_check_names_the_protocols_without():
-    answers = {
-        ("mail_plugins", None): "notify replication",
-        ("mail_plugins", "imap"): "imap_quota",
-        ("mail_plugins", "lda"): "",
-        ("mail_plugins", "pop3"): "",
-        ("protocols", None): "imap lmtp",
-    }
-    assert config_files.check(Doveconf(answers), [dict(PLUGINS, because="mail would stay here")]) == [
-        "mail_plugins should contain notify replication, but inside protocol lda it is empty, "
-        "inside protocol imap it is 'imap_quota' (mail would stay here)"
-    ]
-
-
-def test_check_value():
-    expectation = {"setting": "plugin/mail_replica", "value": "tcp:b:1"}
-    assert config_files.check(Doveconf({("plugin/mail_replica", None): "tcp:c:1"}), [expectation]) == [
-        "plugin/mail_replica should be 'tcp:b:1', but it is 'tcp:c:1'"
-    ]
-
-
-def test_check_never_shows_a_secret():
-    answers = {("doveadm_password", None): "overridden", ("doveadm_api_key", None): "right"}
-    secrets = {"doveadm_password": "wanted", "doveadm_api_key": "right"}
-    assert config_files.check(Doveconf(answers), [], secrets) == ["doveadm_password is not the given one"]
+def test_the_diff_of_a_block_shows_nothing_else():
+    before = b"dnpass = hidden\n"
+    after = config_files.with_block(before, "iterate_attrs = mail=user")
+    changes = [Change("/c/ldap", "changed", root_file(before), root_file(after))]
+    (diff,) = config_files.describe(changes, blocks=["/c/ldap"])
+    assert diff["before"] == "" and "iterate_attrs = mail=user" in diff["after"] and "hidden" not in str(diff)

@@ -230,3 +230,16 @@ def test_the_verdict(until, outcome, words):
 )
 def test_why_a_user_was_dropped(reason, words):
     assert words in ENDED.verdict(OUTCOME, {"c": reason})
+
+
+def test_quiet_is_a_moment_without_running_syncs():
+    clock = Clock()
+    script = Script(("dsyncs", ["a", "b"]), ("dsyncs", ["a", "b"]), ("dsyncs", ["b"]))
+    found = _waiting.wait_for_quiet(script, ["a"].__contains__, 10, clock.monotonic, clock.sleep)
+    assert found == ([], round(clock.now, 3)) and script.asked == ["dsyncs"] * 3
+
+
+def test_quiet_that_never_comes():
+    clock = Clock()
+    script = Script(("dsyncs", ["b", "a"]))
+    assert _waiting.wait_for_quiet(script, bool, 7, clock.monotonic, clock.sleep) == (["a", "b"], 7)

@@ -18,10 +18,11 @@ ALWAYS_ENABLED = ("doveadm", "lda")
 Demands = namedtuple("Demands", "settings secrets forbidden iteration")
 
 
-def check(doveconf, main_file, demands):
+def check(doveconf, main_file, demands, config_dir=None):
     """Return what is wrong with a configuration as a list: doveconf's complaint, or what is not as demanded.
 
     :arg doveconf: a Doveconf for main_file
+    :arg config_dir: where the configuration will be, when main_file is in a copy of that directory
     """
     rc, dummy, err = doveconf.run("-n")
     if rc != 0:
@@ -47,7 +48,13 @@ def check(doveconf, main_file, demands):
             problems.append(_unmet(expectation, wrong, assignments))
     problems += _forbidden(demands.forbidden, assignments)
     if demands.iteration:
-        problems += _iteration.problems(doveconf, assignments)
+        copy = os.path.dirname(main_file)
+        below = (config_dir or copy) + "/"
+        problems += _iteration.problems(
+            doveconf,
+            assignments,
+            lambda path: os.path.join(copy, path[len(below) :]) if path.startswith(below) else path,
+        )
     return problems
 
 

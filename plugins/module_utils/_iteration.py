@@ -13,18 +13,25 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils import
 
 # Those without iterate_init in src/auth/userdb-*.c; Dovecot passes over them.
 CANNOT_LIST = ("static", "prefetch", "checkpassword", "nss")
-SYSTEM = "passwd"
+SYSTEM, LDAP = "passwd", "ldap"
 NOBODY = "nobody"
 NUMBER = re.compile(r"userdb\[(\d+)\]/(\w+)\Z")
 
 
-def problems(doveconf, assignments):
+def problems(doveconf, assignments, locate=str):
     """Return what keeps the userdbs from listing just the users that have mail, a list of texts.
 
     :arg assignments: those of the configuration files, to name the place
+    :arg locate: function from the path of a file to where it is read, for a configuration that is not in place yet
     """
-    drivers = [userdb.get("driver") for userdb in userdbs(doveconf.run("userdb")[1])]
+    configured = userdbs(doveconf.run("userdb")[1])
+    drivers = [userdb.get("driver") for userdb in configured]
     found = _unlistable(drivers, assignments)
+    found += [
+        _unspecified(userdb.get("args", ""))
+        for userdb in configured
+        if userdb.get("driver") == LDAP and not _iterates(locate(userdb.get("args", "")))
+    ]
     if SYSTEM in drivers:
         limits = [int(doveconf.get(name) or 0) for name in ("first_valid_uid", "last_valid_uid")]
         found += _lists_nobody(limits[0], limits[1], assignments)
@@ -51,6 +58,24 @@ def _unlistable(drivers, assignments):
         "replicated. Use a userdb that can (passwd-file, sql or ldap), or accept that with "
         "replication_require_iteration: false" % (" and ".join(drivers), _place(assignments, drivers))
     ]
+
+
+def _iterates(path):
+    """Tell whether the file of an LDAP userdb says which entries are users, one that cannot be read included."""
+    try:
+        with open(path, "rb") as stream:
+            text = stream.read().decode("utf-8", "replace")
+    except (IOError, OSError):
+        return True
+    return any(found.setting == "iterate_filter" for found in _config_source.parse(text))
+
+
+def _unspecified(path):
+    return (
+        "the userdb with driver ldap lists the entries with objectClass=posixAccount by their uid, since %s sets no "
+        "iterate_filter; when there are none it lists nobody and says nothing. Set replication_iterate with `attrs` "
+        "and `filter`, to these where they are right (uid=user)" % path
+    )
 
 
 def _lists_nobody(first_uid, last_uid, assignments):

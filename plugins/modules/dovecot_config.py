@@ -135,8 +135,10 @@ options:
         type: str
   require_iteration:
     description:
-      - Whether the userdbs of the configuration must be able to list their users, and must not list C(nobody), which
-        the userdb C(passwd) does where its uid is within C(first_valid_uid) and C(last_valid_uid).
+      - Whether the userdbs of the configuration must be able to list their users. One of LDAP must say which entries
+        are users, by C(iterate_filter).
+      - They must not list C(nobody), which the userdb C(passwd) does where its uid is within C(first_valid_uid) and
+        C(last_valid_uid).
     type: bool
     default: false
   require_certificates:
@@ -467,7 +469,8 @@ def problems_of(module, config_file):
     demands = _config_check.Demands(
         parameters["expect"], parameters["secrets"], parameters["forbid"], parameters["require_iteration"]
     )
-    return _config_check.check(Doveconf(module.run_command, config_file), config_file, demands)
+    config_dir = os.path.dirname(os.path.normpath(parameters["config_file"]))
+    return _config_check.check(Doveconf(module.run_command, config_file), config_file, demands, config_dir)
 
 
 def validate_staged(module, config_file, changes):

@@ -94,6 +94,7 @@ account:
       sample: false
 """
 
+import ipaddress
 import os
 import pwd
 import socket
@@ -128,6 +129,8 @@ def addresses_of(name):
 
 def is_own(address):
     """Tell whether an address is this host's: only then is it the one from which it is reached. Nothing is sent."""
+    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
+        return True
     try:
         family, dummy, dummy, dummy, where = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, socket.SOCK_DGRAM) as trial:

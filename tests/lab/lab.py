@@ -278,7 +278,7 @@ class Lab:
         with alone():
             image = host_image(self.engine, release)
             if not self.engine.exists("network", self.network):
-                self.engine("network", "create", "--label", f"{PREFIX}={self.name}", self.network)
+                self._create_network()
         names = [f"{host}.{DOMAIN}" for host in hosts]
         for name in names:
             if not self._is_sound(name, image):
@@ -304,6 +304,12 @@ class Lab:
     def converse(self, host, *argv):
         """Start a command on a host and return its Popen, with pipes for text to and from it."""
         return self.engine.converse("exec", "-i", self.container(host), *argv)
+
+    def _create_network(self):
+        """Make the network, with IPv6 where the engine can."""
+        create = ["network", "create", "--label", f"{PREFIX}={self.name}"]
+        if self.engine(*create, "--ipv6", self.network, check=False).returncode:
+            self.engine(*create, self.network)
 
     def _containers(self, condition):
         return self.engine("ps", "-a", "--filter", condition, "--format", "{{.Names}}").stdout.split()
@@ -332,6 +338,8 @@ class Lab:
             container,
             *["--label", f"{PREFIX}={self.name}", "--label", f"{PREFIX}-image={image}"],
             *["--hostname", name, "--network", self.network, "--network-alias", name],
+            # For the firewalls of the hosts.
+            *["--cap-add", "NET_ADMIN"],
             *["--publish", "127.0.0.1::22", *self.engine.systemd_options()],
             command=["/sbin/init"],
         )

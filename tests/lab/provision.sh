@@ -21,7 +21,8 @@ apt-get update
 apt-get install -y --no-install-recommends \
     systemd systemd-sysv dbus iproute2 ca-certificates openssh-server python3 python3-apt
 apt-get clean
-apt-get install -y --no-install-recommends --download-only dovecot-imapd dovecot-lmtpd
+apt-get install -y --no-install-recommends --download-only dovecot-imapd dovecot-lmtpd dovecot-sqlite dovecot-ldap \
+    slapd nftables ufw firewalld
 
 # On a cgroup v1 machine systemd is not told that a service's cgroup is empty and waits for its stop timeout.
 mkdir -p /etc/systemd/system.conf.d

@@ -126,7 +126,7 @@ def userdbs(*drivers):
     return {"userdb": "".join(f"userdb {{\n  args = \n  driver = {driver}\n}}\n" for driver in drivers)}
 
 
-@pytest.mark.parametrize("drivers", [["passwd-file"], ["sql"], ["static", "ldap"], ["prefetch", "sql"]])
+@pytest.mark.parametrize("drivers", [["passwd-file"], ["sql"], ["static", "lua"], ["prefetch", "sql"]])
 def test_userdbs_that_list(check, drivers):
     assert check(Doveconf({}, sections=userdbs(*drivers)), iteration=True) == []
 
@@ -151,3 +151,16 @@ def test_nobody_is_no_mailbox(check, monkeypatch, first, last, listed):
     problems = check(Doveconf(answers, sections=userdbs("passwd")), iteration=True)
     assert [problem for problem in problems if "replication_last_valid_uid: 65533" in problem] == problems
     assert bool(problems) == listed
+
+
+@pytest.mark.parametrize("text, found", [("base = x\n", 1), ("iterate_filter = (a=b)\n", 0)])
+def test_an_ldap_userdb_must_say_who_is_a_user(check, tmp_path, text, found):
+    """Its file is looked for in the copy of the configuration."""
+    (tmp_path / "ldap.conf").write_text(text)
+    section = "userdb {\n  args = /etc/dovecot/ldap.conf\n  driver = ldap\n}\n"
+    demands = config_check.Demands([], None, [], True)
+    (tmp_path / "dovecot.conf").write_text("")
+    doveconf = Doveconf({}, sections={"userdb": section})
+    problems = config_check.check(doveconf, str(tmp_path / "dovecot.conf"), demands, "/etc/dovecot")
+    assert [problem for problem in problems if "/etc/dovecot/ldap.conf sets no iterate_filter" in problem] == problems
+    assert len(problems) == found

@@ -9,7 +9,7 @@ short_description: Read what matters of a mail host before it is to replicate to
 version_added: 0.1.0
 description:
   - Returns in one go what decides whether and how a host can replicate its mail to another one, the peer. The role
-    M(mailops.dovecot_replication.replication#role) begins with it.
+    C(replication) begins with it.
   - Works on hosts without Dovecot, too.
 author:
   - The mailops.dovecot_replication contributors (@mailops)

@@ -60,7 +60,7 @@ def check(doveconf, main_file, demands, config_dir=None):
 
 def _origin(assignments, setting, protocol=None):
     found = _config_source.last(assignments, setting, protocol)
-    return "set in %s line %d" % (found.file, found.line) if found else "Dovecot's default, as no file sets it"
+    return "set in %s" % found.place if found else "Dovecot's default, as no file sets it"
 
 
 def _is_met(expectation, value):
@@ -90,8 +90,7 @@ def _unmet(expectation, wrong, assignments):
 def _forbidden(forbidden, assignments):
     """Return a problem for each place where something is set that must not be, in whatever section it is."""
     return [
-        "%s is set in %s line %d%s"
-        % (item["setting"], found.file, found.line, ": " + item["because"] if item.get("because") else "")
+        "%s is set in %s%s" % (item["setting"], found.place, ": " + item["because"] if item.get("because") else "")
         for item in forbidden
         for found in assignments
         if found.setting.split("/")[-1] == item["setting"]
@@ -104,11 +103,12 @@ def listeners(doveconf):
     if rc != 0:
         return set()
     settings = dict((found.setting, found.value) for found in _config_source.parse(out))
+    base_dir = doveconf.base_dir()
     paths = set()
     for name, value in settings.items():
         parts = name.split("/")
         if parts[0] == "service" and parts[2:3] in (["unix_listener"], ["fifo_listener"]) and parts[4:] == ["mode"]:
             # Mode 0 is Dovecot's way to say that there is none.
             if int(value, 8):
-                paths.add(os.path.join(doveconf.base_dir(), parts[3].replace("\\s", "/")))
+                paths.add(os.path.join(base_dir, parts[3].replace("\\s", "/")))
     return paths

@@ -11,14 +11,6 @@ import os
 import re
 from collections import namedtuple
 
-# One ``name = value``.
-#   file, line: where it is, the line counted from 1, that of the last part when it goes on over several
-#   protocol: of which protocol section it is, None outside of them
-#   setting: as ``doveconf`` names it, such as service/doveadm/inet_listener/http/port; with the block's number in
-#     brackets where a block has no name and may be there several times, as in userdb[2]/driver
-#   value: the text, without its quotes
-Assignment = namedtuple("Assignment", "file line protocol setting value")
-
 # A comment begins at a # outside of quotes.
 COMMENT = re.compile(r"""^((?:[^'"#]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')*)#.*$""")
 ASSIGNMENT = re.compile(r"([^\s=]+)\s*=\s*(.*)\Z")
@@ -27,6 +19,23 @@ INCLUDE = re.compile(r"!include(?:_try)?\s+(.*)\Z")
 # Filters other than protocol: what is inside holds for some connections only.
 FILTERS = ("local", "remote", "local_name")
 NUMBERED = ("userdb", "passdb", "namespace")
+
+
+class Assignment(namedtuple("Assignment", "file line protocol setting value")):
+    """One ``name = value``.
+
+    :arg file, line: where it is, the line counted from 1, that of the last part when it goes on over several
+    :arg protocol: of which protocol section it is, None outside of them
+    :arg setting: as ``doveconf`` names it, such as service/doveadm/inet_listener/http/port; with the block's number in
+        brackets where a block has no name and may be there several times, as in userdb[2]/driver
+    :arg value: the text, without its quotes
+    """
+
+    __slots__ = ()
+
+    @property
+    def place(self):
+        return "%s line %d" % (self.file, self.line)
 
 
 def unquote(value):
@@ -40,19 +49,17 @@ def unquote(value):
     return value
 
 
-def read_assignments(path, read=None):
+def read_assignments(path):
     """Return the list of Assignment of a configuration file and all that it includes, in the order Dovecot reads them.
 
     Files that cannot be read are left out; that is for ``doveconf`` to complain about.
-
-    :arg read: function of a path that returns its text, for tests
     """
-    return _Reader(read or _read_text).file(os.path.normpath(path), [])
+    return _Reader().file(os.path.normpath(path), [])
 
 
 def parse(text, name="doveconf"):
     """Return the list of Assignment in a text that includes nothing, such as what ``doveconf`` prints."""
-    return _Reader(None).text(text, name, [])
+    return _Reader().text(text, name, [])
 
 
 def last(assignments, setting, protocol=None):
@@ -73,15 +80,14 @@ def _read_text(path):
 
 
 class _Reader:
-    def __init__(self, read):
-        self.read = read
+    def __init__(self):
         self.counts = {}
 
     def file(self, path, including):
         if path in including:
             return []
         try:
-            text = self.read(path)
+            text = _read_text(path)
         except (IOError, OSError):
             return []
         return self.text(text, path, including + [path])
@@ -116,9 +122,8 @@ class _Reader:
                     blocks = blocks + [kind + ("/" + _escape(title) if title else "")]
         return assignments
 
-    def _expand(self, pattern):
-        if self.read is not _read_text:
-            return [os.path.normpath(pattern)]
+    @staticmethod
+    def _expand(pattern):
         # Dovecot's glob(), too, leaves out names that begin with a dot, and sorts.
         return sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [os.path.normpath(pattern)]
 

@@ -6,6 +6,7 @@ Dovecot fills the replicator's list by asking the userdbs for all users. One tha
 users whose mail changes, without a word but in the log.
 """
 
+import os
 import pwd
 import re
 
@@ -62,12 +63,9 @@ def _unlistable(drivers, assignments):
 
 def _iterates(path):
     """Tell whether the file of an LDAP userdb says which entries are users, one that cannot be read included."""
-    try:
-        with open(path, "rb") as stream:
-            text = stream.read().decode("utf-8", "replace")
-    except (IOError, OSError):
+    if not os.access(path, os.R_OK):
         return True
-    return any(found.setting == "iterate_filter" for found in _config_source.parse(text))
+    return any(found.setting == "iterate_filter" for found in _config_source.read_assignments(path))
 
 
 def _unspecified(path):
@@ -95,7 +93,7 @@ def _lists_nobody(first_uid, last_uid, assignments):
 
 def _place(assignments, drivers):
     places = [
-        "%s line %d" % (assignment.file, assignment.line)
+        assignment.place
         for assignment in assignments
         if NUMBER.match(assignment.setting) and assignment.setting.endswith("/driver") and assignment.value in drivers
     ]

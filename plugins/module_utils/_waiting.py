@@ -141,7 +141,7 @@ def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=tim
         rest = until.rest(outcome)
         if not rest or now >= deadline:
             break
-        pause = min(max(pause * GROWTH, POLL_SHARE * (now - polled)), LONGEST_PAUSE)
+        pause = _longer(pause, now - polled)
         sleep(min(pause, deadline - now))
     return outcome
 
@@ -159,8 +159,13 @@ def wait_for_quiet(client, matches, seconds, monotonic=time.monotonic, sleep=tim
         now = monotonic()
         if not running or now - began >= seconds:
             return running, round(now - began, 3)
-        pause = min(max(pause * GROWTH, POLL_SHARE * (now - polled)), LONGEST_PAUSE)
+        pause = _longer(pause, now - polled)
         sleep(min(pause, began + seconds - now))
+
+
+def _longer(pause, poll):
+    """Return the pause after one, given what the poll itself took; all in seconds."""
+    return min(max(pause * GROWTH, POLL_SHARE * poll), LONGEST_PAUSE)
 
 
 def reason_for_dropping(account):

@@ -536,10 +536,9 @@ def run(module):
         )
 
     if changes and not module.check_mode:
-        if installed:
-            config_files.apply(changes, lambda: validate(module, "all files are as they were before"))
-        else:
-            config_files.apply(changes, lambda: None)
+        config_files.apply(
+            changes, lambda: validate(module, "all files are as they were before") if installed else None
+        )
 
     names = list(parameters["secrets"] or {})
     result = {

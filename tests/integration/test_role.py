@@ -2,19 +2,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role on configured hosts: what it refuses, what it notices, and that it leaves alone what is right."""
 
-import contextlib
-import json
 import re
 import uuid
-from pathlib import Path
 
 import pytest
-import runs
-from conftest import BY_ANSIBLE
-
-INVENTORY = Path(__file__).with_name("inventory.yml")
-MX1, MX2 = "mx1.example.org", "mx2.example.org"
-SETUP = f"{runs.COLLECTION}.setup"
+from conftest import BY_ANSIBLE, MX1, MX2
+from runs import changes, failures
 
 # The certificate that Debian makes for the host's own name.
 TLS = {
@@ -76,16 +69,7 @@ others: {hosts: {a.example.org: , b.example.org: }}
 
 def setup(host, *options, **variables):
     """Run the setup playbook on one host; return its results."""
-    extra = ["-e", json.dumps({"replication_hosts": MX1, **variables})]
-    return runs.play(host.lab, INVENTORY, SETUP, *extra, *options)
-
-
-def failures(results):
-    return [line["result"]["msg"] for line in results if line["status"] == "failed"]
-
-
-def changes(results):
-    return [line["task"] for line in results if line["result"].get("changed")]
+    return host.play("setup", *options, **{"replication_hosts": MX1, **variables})
 
 
 def written(host):
@@ -207,24 +191,12 @@ USERDBS = [
 
 @pytest.mark.parametrize("userdb, words", USERDBS, ids=["static", "prefetch", "passwd", "none"])
 def test_a_userdb_that_does_not_list_the_mailboxes_is_refused(pair, userdb, words):
-    with other_userdb(pair, MX1, userdb):
+    passdb = "passdb {\n  driver = passwd-file\n  args = /etc/dovecot/users\n}\n"
+    with pair.replaced({"/etc/dovecot/conf.d/10-auth.conf": passdb + userdb}, [MX1]):
         (message,) = failures(setup(pair))
         assert words in message and "nothing was changed" in message
         accepted = failures(setup(pair, "--check", replication_require_iteration=False))
     assert accepted == []
-
-
-@contextlib.contextmanager
-def other_userdb(host, name, userdb):
-    """A host with another userdb, of which Dovecot does not yet know."""
-    auth = "/etc/dovecot/conf.d/10-auth.conf"
-    passdb = "passdb {\n  driver = passwd-file\n  args = /etc/dovecot/users\n}\n"
-    host.shell(f"cp -p {auth} /root/auth", name)
-    host.lab.execute(name, "tee", auth, stdin=passdb + userdb)
-    try:
-        yield
-    finally:
-        host.shell(f"mv /root/auth {auth}", name)
 
 
 def test_two_hosts_of_one_name_are_refused(pair, tmp_path):
@@ -258,7 +230,10 @@ def test_settings_and_sockets(pair):
     finally:
         back = setup(pair)
     assert failures(results) == [] and failures(back) == []
-    assert changes(results)[-1].endswith("Reload Dovecot") and len(changes(results)) == 2
+    assert [task.split(" : ")[-1] for host, task in changes(results)] == [
+        "Reload Dovecot",
+        "Write the configuration and have Dovecot validate it",
+    ]
     assert sockets == "660 vmail mail\n"
     assert moved.stdout == "/run/dovecot/replication-notify\n/srv/replication-notify\n"
     assert "No such file" in pair.shell("ls /srv/replication-notify", check=False).stderr

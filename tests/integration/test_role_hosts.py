@@ -5,7 +5,6 @@
 The schemes on each Dovecot are the matter of the molecule scenarios.
 """
 
-import contextlib
 import json
 import re
 import socket
@@ -13,40 +12,19 @@ import subprocess
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 import runs
-from conftest import BY_ANSIBLE, MX1, MX2
+from conftest import BY_ANSIBLE, HOSTS, MX1, MX2
+from runs import changes, failures, succeeded
 
-INVENTORY = Path(__file__).with_name("inventory.yml")
-SETUP = f"{runs.COLLECTION}.setup"
 ALICE = "alice@example.org"
 AUTH = "/etc/dovecot/conf.d/10-auth.conf"
 LOCAL = "/etc/dovecot/local.conf"
 SQL = "/etc/dovecot/dovecot-sql.conf.ext"
 LDAP = "/etc/dovecot/dovecot-ldap.conf.ext"
-HOSTS = (MX1, MX2)
 
 pytestmark = pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
-
-
-def setup(host, *options, playbook=SETUP, **variables):
-    """Run the setup playbook on the pair; return its results."""
-    return runs.play(host.lab, INVENTORY, playbook, "-e", json.dumps(variables), *options)
-
-
-def failures(results):
-    return [line["result"]["msg"] for line in results if line["status"] == "failed"]
-
-
-def changes(results):
-    return sorted((line["host"], line["task"]) for line in results if line["result"].get("changed"))
-
-
-def succeeded(results):
-    assert failures(results) == []
-    return results
 
 
 def crosses_both_ways(pair, user=ALICE):
@@ -71,24 +49,8 @@ def snapshot(pair, host):
 def configured(pair):
     """The pair, which afterwards is what it was before."""
     yield pair
-    succeeded(setup(pair))
+    succeeded(pair.play("setup"))
     crosses_both_ways(pair)
-
-
-@contextlib.contextmanager
-def replaced(pair, files):
-    """Files of both hosts with other contents for a while; Dovecot is told of neither."""
-    for host in HOSTS:
-        for path, text in files.items():
-            pair.shell(f"test ! -e {path} || cp -p {path} {path}.kept", host)
-            pair.lab.execute(host, "tee", path, stdin=text)
-    try:
-        yield
-    finally:
-        for host in HOSTS:
-            for path in files:
-                pair.shell(f"rm {path}; test ! -e {path}.kept || mv {path}.kept {path}", host)
-            pair.shell("systemctl restart dovecot", host)
 
 
 def ipv6(pair, host):
@@ -116,7 +78,9 @@ def test_addresses_instead_of_names(configured, tmp_path, family):
     listen = {MX1: [addresses[MX1]], MX2: [addresses[MX2]]}
     inventory = peers(tmp_path, addresses)
     options = {"replication_port": 2525, "addresses": listen}
-    succeeded(setup(configured, *inventory, "-e", "replication_listen={{ addresses[inventory_hostname] }}", **options))
+    succeeded(
+        configured.play("setup", *inventory, "-e", "replication_listen={{ addresses[inventory_hostname] }}", **options)
+    )
     assert replica(configured) == expected
     bound = configured.shell("ss -Hltn | awk '{print $4}' | grep ':2525$'").stdout.split()
     assert bound == [f"[{addresses[MX1]}]:2525" if family == "IPv6" else f"{addresses[MX1]}:2525"]
@@ -136,11 +100,11 @@ def test_tls_goes_by_the_name_and_the_authority(configured):
         "replication_tls_key_file": f"{own}.key",
     }
     global_before = configured.shell("doveconf ssl_client_ca_file ssl_cert ssl_key ssl").stdout
-    succeeded(setup(configured, **tls))
+    succeeded(configured.play("setup", **tls))
     assert configured.shell("doveconf ssl_client_ca_file ssl_cert ssl_key ssl").stdout == global_before
     crosses_both_ways(configured)
 
-    succeeded(setup(configured, **{**tls, "replication_tls_ca_file": f"{own}.pem"}))
+    succeeded(configured.play("setup", **{**tls, "replication_tls_ca_file": f"{own}.pem"}))
     result = configured.module("replicator_replicate", users=[ALICE], wait=True)
     assert result["failed"] and result["failed_users"] == [ALICE]
     log = configured.shell("journalctl -n 50 -o cat --no-pager").stdout
@@ -181,23 +145,23 @@ def iteration_is_explained_and_mended(pair, iterate, settings_file):
     before = pair.shell(f"md5sum {settings_file}; stat -c '%a %U %G' {settings_file}").stdout
     for host in HOSTS:
         pair.shell("systemctl restart dovecot", host)
-    without = setup(pair)
-    listed = setup(pair, "--check", "--diff", replication_iterate=iterate)
+    without = pair.play("setup")
+    listed = pair.play("setup", "--check", "--diff", replication_iterate=iterate)
     assert "secret-of-the-database" not in str(listed)
-    results = succeeded(setup(pair, "--diff", replication_iterate=iterate))
+    results = succeeded(pair.play("setup", "--diff", replication_iterate=iterate))
     assert "secret-of-the-database" not in str(results)
-    assert changes(succeeded(setup(pair, replication_iterate=iterate))) == []
+    assert changes(succeeded(pair.play("setup", replication_iterate=iterate))) == []
     assert pair.shell("doveadm user '*' | sort").stdout.split() == EVERYONE
     assert pair.listed() == EVERYONE
     crosses_both_ways(pair)
     assert pair.shell(f"stat -c '%a %U %G' {settings_file}").stdout == before.splitlines()[1] + "\n"
-    succeeded(setup(pair, replication_iterate=iterate, replication_state="absent"))
+    succeeded(pair.play("setup", replication_iterate=iterate, replication_state="absent"))
     assert pair.shell(f"md5sum {settings_file}; stat -c '%a %U %G' {settings_file}").stdout == before
     return failures(without)
 
 
 def test_an_sql_userdb(configured):
-    with replaced(configured, {AUTH: SQL_AUTH, SQL: SQL_SETTINGS}):
+    with configured.replaced({AUTH: SQL_AUTH, SQL: SQL_SETTINGS}):
         for host in HOSTS:
             configured.shell("apt-get install -y --no-install-recommends dovecot-sqlite", host)
             configured.lab.execute(host, "python3", "-", stdin=SQL_DATABASE)
@@ -249,10 +213,10 @@ def directory(pair):
     )
     pair.lab.execute(MX1, "debconf-set-selections", stdin=selections)
     pair.shell("DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends slapd")
-    pair.lab.execute(MX1, "tee", "/root/people.ldif", stdin=PEOPLE)
+    pair.lab.execute(MX1, "tee", "/srv/people.ldif", stdin=PEOPLE)
     # Debian's script for it does not get along with systemd in a container.
     stop = "pkill -x slapd; while pgrep -x slapd; do sleep 0.1; done"
-    pair.shell(f"{stop}; slapadd -c -l /root/people.ldif; chown -R openldap: /var/lib/ldap", check=False)
+    pair.shell(f"{stop}; slapadd -c -l /srv/people.ldif; chown -R openldap: /var/lib/ldap", check=False)
     pair.shell("slapd -h ldap:/// -u openldap -g openldap -F /etc/ldap/slapd.d")
     yield
     pair.shell(stop)
@@ -260,7 +224,7 @@ def directory(pair):
 
 def test_an_ldap_userdb(configured, directory):
     """Its default filter looks for accounts of the system, so it lists nobody and says nothing."""
-    with replaced(configured, {AUTH: LDAP_AUTH, LDAP: LDAP_SETTINGS}):
+    with configured.replaced({AUTH: LDAP_AUTH, LDAP: LDAP_SETTINGS}):
         for host in HOSTS:
             configured.shell("apt-get install -y --no-install-recommends dovecot-ldap", host)
             configured.shell(f"chmod 600 {LDAP}", host)
@@ -292,8 +256,8 @@ def test_users_of_the_system(configured):
         "replication_notify_fifo": socket,
         "replication_last_valid_uid": 65533,
     }
-    with replaced(configured, {AUTH: SYSTEM_AUTH, LOCAL: "mail_location = maildir:~/Maildir\n"}):
-        results = succeeded(setup(configured, **variables))
+    with configured.replaced({AUTH: SYSTEM_AUTH, LOCAL: "mail_location = maildir:~/Maildir\n"}):
+        results = succeeded(configured.play("setup", **variables))
         assert len([change for change in changes(results) if "Reload" in change[1]]) == 2
         assert "nobody" not in configured.listed() and {"erna", "fritz"} <= set(configured.listed())
         crosses_both_ways(configured, "erna")
@@ -353,8 +317,8 @@ def test_a_second_dovecot_on_the_hosts(configured):
         "replication_port": 12346,
     }
     try:
-        succeeded(setup(configured, **variables))
-        assert changes(succeeded(setup(configured, **variables))) == []
+        succeeded(configured.play("setup", **variables))
+        assert changes(succeeded(configured.play("setup", **variables))) == []
         mail = "Subject: second\n\nHello.\n"
         lda = ["/usr/lib/dovecot/dovecot-lda", "-c", f"{SECOND}/dovecot.conf", "-d", ALICE]
         configured.lab.execute(MX1, *lda, stdin=mail)
@@ -363,7 +327,7 @@ def test_a_second_dovecot_on_the_hosts(configured):
         while configured.shell(look, MX2, check=False).returncode:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        succeeded(setup(configured, **{**variables, "replication_state": "absent"}))
+        succeeded(configured.play("setup", **{**variables, "replication_state": "absent"}))
         left = configured.shell(
             f"find {SECOND} /run/dovecot-second /var/lib/dovecot-second -name 'repl*'"
         ).stdout.split()
@@ -437,11 +401,10 @@ def reached(pair, host=MX1, port=12345):
 @pytest.mark.parametrize("firewall", FIREWALLS)
 def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, firewall):
     start, stop = FIREWALLS[firewall]
-    options = {"ANSIBLE_COLLECTIONS_PATH": collections}
 
-    def run(*arguments, **variables):
-        extra = ["-e", json.dumps({"replication_firewall": firewall, **variables}), *arguments]
-        return runs.play(configured.lab, INVENTORY, SETUP, *extra, **options)
+    def run(*options, **variables):
+        environment = {"ANSIBLE_COLLECTIONS_PATH": collections}
+        return configured.play("setup", *options, environment=environment, replication_firewall=firewall, **variables)
 
     assert reached(configured)
     for host in HOSTS:
@@ -461,7 +424,7 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
             crosses_both_ways(configured)
             assert changes(succeeded(run())) == []
         succeeded(run(replication_state="absent"))
-        succeeded(setup(configured))
+        succeeded(configured.play("setup"))
         token = configured.deliver(ALICE)
         assert configured.arrived(ALICE, token, seconds=3) is None
         assert configured.shell("ls /etc/dovecot-replication.nft", check=False).returncode != 0
@@ -476,7 +439,7 @@ def test_running_syncs_end_before_a_reload(configured):
     with configured.silent():
         configured.module("replicator_replicate", users=[ALICE], priority="high")
         began = time.monotonic()
-        results = setup(configured, replication_hosts=MX1, replication_max_conns=4, replication_sync_patience=6)
+        results = configured.play("setup", replication_hosts=MX1, replication_max_conns=4, replication_sync_patience=6)
         assert time.monotonic() - began >= 6
     succeeded(results)
     assert [line for line in results if line["task"].endswith("Let running syncs end")][0]["result"][
@@ -488,9 +451,9 @@ def test_running_syncs_end_before_a_reload(configured):
 def test_absent_gives_back_what_was_there(configured):
     """A check run announces what is done; of replication nothing is left, and the mail stays."""
     token = configured.deliver(ALICE)
-    announced = setup(configured, "--check", "--diff", replication_state="absent")
+    announced = configured.play("setup", "--check", "--diff", replication_state="absent")
     present = {host: snapshot(configured, host) for host in HOSTS}
-    done = setup(configured, "--diff", replication_state="absent")
+    done = configured.play("setup", "--diff", replication_state="absent")
     assert changes(succeeded(announced)) == changes(succeeded(done))
     assert "only-for-the-lab" not in str(announced) + str(done)
     absent = {host: snapshot(configured, host) for host in HOSTS}
@@ -500,11 +463,11 @@ def test_absent_gives_back_what_was_there(configured):
         for name in ("11-replication.conf", "replication-secret.conf.ext", "replicator-doveadm", ":12345"):
             assert name in gone and name not in left
         assert "replicator.db" not in left
-    assert changes(succeeded(setup(configured, replication_state="absent"))) == []
+    assert changes(succeeded(configured.play("setup", replication_state="absent"))) == []
     assert configured.arrived(ALICE, token, MX1) is not None
 
-    succeeded(setup(configured))
-    succeeded(setup(configured, replication_state="absent"))
+    succeeded(configured.play("setup"))
+    succeeded(configured.play("setup", replication_state="absent"))
     assert {host: snapshot(configured, host) for host in HOSTS} == absent
 
 
@@ -513,5 +476,5 @@ def test_absent_when_dovecot_is_stopped_leaves_no_stale_socket(configured):
     configured.shell(
         "systemctl kill -s KILL dovecot; sleep 1; systemctl stop dovecot; ls /run/dovecot/replicator-doveadm"
     )
-    succeeded(setup(configured, replication_state="absent", replication_hosts=MX1))
+    succeeded(configured.play("setup", replication_state="absent", replication_hosts=MX1))
     assert configured.shell("ls /run/dovecot/replicator-doveadm", check=False).returncode != 0

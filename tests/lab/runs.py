@@ -63,6 +63,22 @@ def play(lab, inventory, playbook, *options, commands=None, **extra):
     return _results(done)
 
 
+def failures(results):
+    """The messages of the tasks that failed in a playbook run."""
+    return [line["result"]["msg"] for line in results if line["status"] == "failed"]
+
+
+def changes(results):
+    """The changes of a playbook run as sorted pairs of host and task."""
+    return sorted((line["host"], line["task"]) for line in results if line["result"].get("changed"))
+
+
+def succeeded(results):
+    """The results of a playbook run, of which no task has failed."""
+    assert failures(results) == []
+    return results
+
+
 def module(lab, host, name, /, check=False, ansible_options=(), commands=None, **arguments):
     """Run a module of the collection on one host and return its result as a dict, with what was shown on stderr."""
     done = subprocess.run(

@@ -17,9 +17,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._error
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import (
     LISTING_FAILED,
-    Account,
     Accounts,
-    is_true,
+    account_of,
 )
 
 API_PATH = "/doveadm/v1"
@@ -222,7 +221,7 @@ class HttpUserdb(Accounts):
         fields = answer.get(name)
         if fields is None:
             return None
-        return Account(fields.get("user", name), is_true(fields.get("noreplicate")))
+        return account_of(fields.get("user", name), fields)
 
 
 def _tls_context(ca_path, validate_certs):

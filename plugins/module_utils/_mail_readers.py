@@ -57,6 +57,35 @@ class DoveadmMail:
                 self._take(batch, ["fetch"], [" ".join(MESSAGE_FIELDS), "all"], mailboxes.add_message)
         return mailboxes
 
+    def search(self, name, query):
+        """Return the UIDs of a user's messages in INBOX for which a query holds; without an INBOX there are none."""
+        found = []
+        if self._with_inbox([name]):
+            self._take([name], ["search"], ["mailbox", "INBOX"] + query, lambda dummy, row: found.append(row["uid"]))
+        return found
+
+    def save(self, name, mail):
+        """Put a mail into a user's INBOX as a delivery would: the replicator is told of it."""
+        self._take_rows(["save", "-u", name], None, data=mail)
+
+    def expunge(self, name, query):
+        """Remove those of a user's messages in INBOX for which a query holds."""
+        if self._with_inbox([name]):
+            self._take_rows(["expunge", "-u", name, "mailbox", "INBOX"] + query, None)
+
+    def mailboxes(self, names):
+        """Return what each of the users has, a dict of dicts: mailbox to its ``guid`` and its number of ``messages``."""
+        found = dict((name, {}) for name in names)
+
+        def add(name, row):
+            found[name][row["mailbox"]] = {"guid": row["guid"], "messages": int(row["messages"])}
+
+        if self._makes_inbox:
+            names = self._with_inbox(names)
+        if names:
+            self._take(names, ["mailbox", "status"], ["messages guid", "*"], add)
+        return found
+
     def _with_inbox(self, names):
         """Return those who have an INBOX; doveadm would make one for the others."""
         having = []
@@ -70,11 +99,11 @@ class DoveadmMail:
             users.flush()
             self._take_rows(command + ["-F", users.name] + arguments, take)
 
-    def _take_rows(self, arguments, take):
+    def _take_rows(self, arguments, take, data=None):
         tried = "Running doveadm %s" % " ".join(arguments)
         with tempfile.NamedTemporaryFile() as answer:
             command = INTO_FILE + [answer.name] + self._doveadm + ["-f", "json"] + arguments
-            rc, dummy, err = self._run_command(command)
+            rc, dummy, err = self._run_command(command, data=data)
             lines = err.splitlines()
             self._printed += lines
             if rc == TIMED_OUT:
@@ -83,6 +112,8 @@ class DoveadmMail:
             # Mail that cannot be read gives an error, an empty list, and exit code 0.
             if errors or rc != 0:
                 raise DovecotError(tried, " ".join(errors) or "it ended with status %s" % rc, cure=CURE)
+            if take is None:
+                return
             try:
                 with open(answer.name, encoding="utf-8", errors="surrogateescape") as text:
                     for row in rows_in(iter(lambda: text.read(CHUNK), "")):

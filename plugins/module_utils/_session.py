@@ -124,6 +124,11 @@ class Session:
         return self.module.check_mode
 
     @property
+    def doveconf(self):
+        """The Doveconf of the instance."""
+        return self._doveconf
+
+    @property
     def base_dir(self):
         """Where the instance has its sockets: beside the socket that was named, else where its configuration says."""
         if self._base_dir is None:

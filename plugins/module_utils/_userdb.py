@@ -31,8 +31,12 @@ LISTING_PAYS = 100
 # Names that a look-up gives back as they are. A listed name may be spelt otherwise, or refused by auth_username_chars.
 PLAIN = re.compile(r"[a-z0-9._@-]+\Z")
 
-# One account: its name as Dovecot writes it, and whether its userdb field ``noreplicate`` keeps it off the list.
-Account = namedtuple("Account", ["username", "noreplicate"])
+# One account.
+#   username: as Dovecot writes it
+#   noreplicate: whether the userdb field of that name keeps it off the replicator's list
+#   uid: the system user who owns the mail, as text, None when the userdb does not say
+#   mail_replica: where to sync to instead of what the configuration says, None when the userdb does not say
+Account = namedtuple("Account", ["username", "noreplicate", "uid", "mail_replica"])
 
 CURES = {
     errno.ENOENT: (
@@ -136,7 +140,7 @@ class Userdb(Accounts):
             return
         if fields[0] == "USER":
             extra = dict(field.partition("=")[::2] for field in fields[3:])
-            accounts[name] = Account(fields[2], is_true(extra.get("noreplicate")))
+            accounts[name] = account_of(fields[2], extra)
         elif fields[0] == "NOTFOUND":
             accounts[name] = None
         else:
@@ -159,6 +163,11 @@ class Userdb(Accounts):
                 "look at Dovecot's log, then run the task again",
             )
         return decode_line(line)
+
+
+def account_of(username, fields):
+    """Return the Account with these userdb fields, a dict."""
+    return Account(username, is_true(fields.get("noreplicate")), fields.get("uid"), fields.get("mail_replica"))
 
 
 def is_true(value):

@@ -23,6 +23,9 @@ options:
   account:
     description: A system user to tell about.
     type: str
+  config_file:
+    description: Configuration file of Dovecot, which O(account) is to be able to read.
+    type: path
 seealso:
   - module: mailops.dovecot_replication.dovecot_config
 """
@@ -92,19 +95,27 @@ account:
       description: Whether the shell runs commands, as sshd needs it.
       type: bool
       sample: false
+    config_problem:
+      description:
+        - What keeps doveadm from reading O(config_file) when it is run as this user; null without one. Before Dovecot
+          2.3.17 it must be able to read the files of C(ssl_cert) and C(ssl_key).
+      type: str
 """
 
-import ipaddress
 import os
 import pwd
-import socket
+import re
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, find_command
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._hosts import addresses_of, is_own
 
 OS_RELEASE = "/etc/os-release"
 FAMILIES = {"debian": "debian", "rhel": "redhat", "fedora": "redhat", "alpine": "alpine"}
+# What doveadm ends with when it cannot read its configuration, and where it says why.
+CONFIG_STATUS = 89
+COMPLAINT = re.compile(r"Fatal: (.*)")
 NO_SHELLS = ("nologin", "false", "sync", "shutdown", "halt")
 
 
@@ -118,42 +129,38 @@ def os_family(text):
     return None
 
 
-def addresses_of(name):
-    """Return the addresses of a host, as the resolver of this one knows them: a sorted list, empty without any."""
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
-        return []
-    return sorted(set(address[0] for dummy, dummy, dummy, dummy, address in found))
-
-
-def is_own(address):
-    """Tell whether an address is this host's: only then is it the one from which it is reached. Nothing is sent."""
-    if ipaddress.ip_address(address.partition("%")[0]).is_loopback:
-        return True
-    try:
-        family, dummy, dummy, dummy, where = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, socket.SOCK_DGRAM) as trial:
-            trial.connect(where)
-            return trial.getsockname()[0] == where[0]
-    except OSError:
-        return False
-
-
-def account(name):
+def account(name, config_file, run_command):
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
         return None
     shell = entry.pw_shell or "/bin/sh"
-    return dict(home=entry.pw_dir, shell=shell, can_log_in=os.path.basename(shell) not in NO_SHELLS)
+    return dict(
+        home=entry.pw_dir,
+        shell=shell,
+        can_log_in=os.path.basename(shell) not in NO_SHELLS,
+        config_problem=config_problem(name, config_file, run_command) if config_file else None,
+    )
+
+
+def config_problem(name, config_file, run_command):
+    """Return why doveadm, run as a user, cannot read its configuration, or None; None without doveadm, too."""
+    doveadm = find_command("doveadm")
+    if not doveadm or not os.path.exists(config_file):
+        return None
+    # Any command that reads the configuration does; whether it has success does not matter.
+    command = [doveadm, "-c", config_file, "-o", "stats_writer_socket_path=", "user", name]
+    rc, dummy, err = run_command(["runuser", "-u", name, "--"] + command)
+    complaint = COMPLAINT.search(err)
+    return (complaint.group(1) if complaint else err.strip()) if rc == CONFIG_STATUS else None
 
 
 def main():
     module = AnsibleModule(
-        argument_spec=dict(peer=dict(type="str"), account=dict(type="str")), supports_check_mode=True
+        argument_spec=dict(peer=dict(type="str"), account=dict(type="str"), config_file=dict(type="path")),
+        supports_check_mode=True,
     )
-    peer = module.params["peer"]
+    peer, name = module.params["peer"], module.params["account"]
     addresses = addresses_of(peer) if peer else []
     try:
         with open(OS_RELEASE) as stream:
@@ -168,7 +175,7 @@ def main():
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         peer_addresses=addresses,
         peer_is_self=any(is_own(address) for address in addresses),
-        account=account(module.params["account"]) if module.params["account"] else None,
+        account=account(name, module.params["config_file"], module.run_command) if name else None,
     )
 
 

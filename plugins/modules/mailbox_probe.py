@@ -1,0 +1,189 @@
+#!/usr/bin/python
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0 or later (see LICENSES/GPL-3.0-or-later.txt)
+
+DOCUMENTATION = r"""
+module: mailbox_probe
+short_description: Send a mail through replication and see it arrive
+version_added: 0.1.0
+description:
+  - Puts a small mail into an INBOX on one host, waits for it on the other, and removes it again. Whether it arrives is
+    the proof that replication works, from the announcement of a new mail to the mail itself.
+  - The role C(replication) does so in its entry point C(verify), in both directions.
+notes:
+  - No sync is asked for; the mail is announced like any other that doveadm saves.
+  - An INBOX that does not exist is not created by looking for the probe. Dovecot would give it a GUID of its own, and
+    the syncs of that user could fail afterwards.
+author:
+  - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
+  - mailops.dovecot_replication.attributes.action_group
+  - mailops.dovecot_replication.replicator
+attributes:
+  check_mode:
+    support: full
+    details:
+      - With O(state=arrived) there is one look, and nothing is waited for.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+options:
+  user:
+    description: The mailbox, which both hosts must have. It can be one of a person.
+    type: str
+    required: true
+    aliases: [name]
+  token:
+    description: What tells this probe from others. Letters, digits and C(-).
+    type: str
+    required: true
+  state:
+    description:
+      - V(present) puts the mail into INBOX if it is not there.
+      - V(arrived) waits until it is there, and tells so in RV(found). It is no failure when it is not.
+      - V(absent) removes it.
+    type: str
+    choices: [present, arrived, absent]
+    default: present
+  seconds:
+    description: How long to wait with O(state=arrived).
+    type: float
+    default: 10
+  transport:
+    description:
+      - How to reach the mail. V(doveadm) runs C(doveadm) on the host, and so do V(auto) and V(socket), as the
+        replicator's socket tells nothing of mail. V(http) does not do here.
+    type: str
+    choices: [auto, socket, doveadm, http]
+    default: auto
+seealso:
+  - module: mailops.dovecot_replication.mailbox_info
+  - module: mailops.dovecot_replication.replicator_wait
+"""
+
+EXAMPLES = r"""
+- name: Put a probe into a mailbox
+  mailops.dovecot_replication.mailbox_probe:
+    user: probe@example.org
+    token: "{{ probe_token }}"
+  delegate_to: mx1.example.org
+
+- name: Wait for it on the other host
+  mailops.dovecot_replication.mailbox_probe:
+    user: probe@example.org
+    token: "{{ probe_token }}"
+    state: arrived
+    seconds: 20
+  delegate_to: mx2.example.org
+  register: probe
+  failed_when: not probe.found
+
+- name: Remove it, which is replicated as well
+  mailops.dovecot_replication.mailbox_probe:
+    user: probe@example.org
+    token: "{{ probe_token }}"
+    state: absent
+  delegate_to: mx1.example.org
+"""
+
+RETURN = r"""
+found:
+  description: Whether the probe was there before anything was done, or at the end of waiting.
+  returned: success
+  type: bool
+  sample: true
+elapsed:
+  description: How long it was waited for, in seconds.
+  returned: when O(state=arrived)
+  type: float
+  sample: 0.62
+transport:
+  description: The transport that was used.
+  returned: success
+  type: str
+  sample: doveadm
+debug_log:
+  description: What doveadm printed beside its answers.
+  returned: when O(debug=true)
+  type: list
+  elements: str
+"""
+
+import os
+import re
+import time
+from email.utils import formatdate
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
+
+HEADER = "X-Replication-Probe"
+# Only younger mail is searched, which needs no look into the others. Clocks and time zones may differ.
+YOUNG = "2days"
+PAUSE = 0.2
+MAIL = """From: Dovecot replication <postmaster@%(host)s>
+To: %(user)s
+Subject: Replication probe
+Date: %(date)s
+Message-ID: <%(token)s@%(host)s>
+Auto-Submitted: auto-generated
+%(header)s: %(token)s
+
+This mail is sent to see whether %(host)s replicates its mail. It is removed
+again at once; one that stays may be deleted.
+"""
+
+
+def work(session):
+    if session.transport == "http":
+        raise DovecotError("Sending a probe", "the API cannot save a mail", cure="run the task on the host itself")
+    params = session.params
+    if not re.match(r"[A-Za-z0-9-]+\Z", params["token"]):
+        raise DovecotError("Reading token", "it has other characters than letters, digits and -")
+    session.require_replicator()
+    user = session.known_to_userdb([params["user"]])[0]
+    query = ["savedsince", YOUNG, "header", HEADER, params["token"]]
+    if params["state"] == "arrived":
+        return arrived(session, user, query)
+    found = bool(session.mail.search(user, query))
+    changed = found != (params["state"] == "present")
+    if changed and not session.check_mode:
+        if found:
+            session.mail.expunge(user, query)
+        else:
+            session.mail.save(user, mail(user, params["token"]))
+    return dict(changed=changed, found=found)
+
+
+def arrived(session, user, query):
+    began = time.time()
+    while True:
+        found = bool(session.mail.search(user, query))
+        elapsed = time.time() - began
+        if found or session.check_mode or elapsed >= session.params["seconds"]:
+            return dict(changed=False, found=found, elapsed=round(elapsed, 3))
+        time.sleep(PAUSE)
+
+
+def mail(user, token):
+    return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), token=token, header=HEADER)
+
+
+def main():
+    Session.run(
+        work,
+        dict(
+            user=dict(type="str", required=True, aliases=["name"]),
+            token=dict(type="str", required=True, no_log=False),
+            state=dict(type="str", choices=["present", "arrived", "absent"], default="present"),
+            seconds=dict(type="float", default=10),
+        ),
+        of_mail=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

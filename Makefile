@@ -29,7 +29,7 @@ sanity: venv ## run ansible-test sanity on a copy in .build
 	$(RUN) python tests/tools/sanity.py
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) pytest -v --numprocesses 2 tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --numprocesses 3 tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

@@ -74,7 +74,7 @@ class DoveadmMail:
             self._take_rows(["expunge", "-u", name, "mailbox", "INBOX"] + query, None)
 
     def mailboxes(self, names):
-        """Return what each of the users has, a dict of dicts: mailbox to its ``guid`` and its number of ``messages``."""
+        """Return what each of the users has, a dict of dicts: mailbox to a dict of ``guid`` and ``messages``."""
         found = dict((name, {}) for name in names)
 
         def add(name, row):

@@ -98,10 +98,12 @@ def settings(configuration):
     for protocol in CHANGING_MAIL:
         if protocol in enabled:
             plugins[protocol] = configuration.described("mail_plugins", protocol)
+    values = {name: configuration.described(name) for name in SETTINGS}
+    # A secret, of which only the place is told.
+    values["doveadm_password"] = dict(configuration.described("doveadm_password"), value=None)
     return {
-        "values": {name: configuration.described(name) for name in SETTINGS},
+        "values": values,
         "mail_plugins": plugins,
-        "has_password": bool(configuration.value("doveadm_password")),
         "misplaced": configuration.written(
             lambda found: found.setting.startswith("plugin/") and found.setting.split("/")[-1] in NOT_IN_PLUGIN
         ),
@@ -179,9 +181,12 @@ def cannot_write(path, uid):
     return not status.st_mode & (stat.S_IWGRP if status.st_gid in groups else stat.S_IWOTH)
 
 
-def peer(configuration, timeout, run_command):
-    """Return where this host syncs to, and how far logging in there comes, a dict."""
-    text = configuration.value("plugin/mail_replica")
+def peer(configuration, of_users, timeout, run_command):
+    """Return where this host syncs to, and how far logging in there comes, a dict.
+
+    :arg of_users: values of mail_replica that the userdb has, which come before that of the configuration
+    """
+    text = sorted(of_users)[0] if of_users else configuration.value("plugin/mail_replica")
     replica = parse_replica(text, int(configuration.value("doveadm_port") or 0))
     result = {"replica": text, "problem": replica.problem, "host": replica.host, "port": replica.port}
     if replica.problem:
@@ -212,13 +217,16 @@ def peer(configuration, timeout, run_command):
 
 def queue(client, limit, sleep=time.sleep):
     """Return what the replicator has to do and does, a dict. A queue that does not move is looked at twice."""
-    for dummy in range(SETTLING_LOOKS):
+    looks = 0
+    while True:
         statuses, slots = client.users(), client.dsyncs()
         running = {slot.username: slot for slot in slots if slot.username}
         asked = {status.username for status in statuses.values() if status.priority != "none"}
-        if not any(statuses[name].failed for name in asked.union(running) if name in statuses):
+        looks += 1
+        trying_again = any(statuses[name].failed for name in asked.union(running) if name in statuses)
+        if not trying_again or looks == SETTLING_LOOKS:
             break
-        # What failed is being tried again, as after a set-up: only the outcome counts.
+        # As after a set-up. Only the outcome counts.
         sleep(SECOND_LOOK)
     standing = asked.difference(running)
     if standing and not running:

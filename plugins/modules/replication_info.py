@@ -92,7 +92,8 @@ config_problem:
 settings:
   description:
     - What of the configuration matters. C(values) and C(mail_plugins), the latter by protocol, have dicts of C(value)
-      and C(place), the file and line that decides, null for Dovecot's default.
+      and C(place), the file and line that decides, null for Dovecot's default. Of C(doveadm_password) only the place
+      is told.
     - C(misplaced) and C(forbidden) are lists of C(setting) and C(place).
   returned: success
   type: dict
@@ -183,7 +184,6 @@ def work(session):
     limit = session.params["limit"]
     result["settings"] = observation.settings(configuration)
     result["listeners"] = observation.listeners(configuration)
-    result["peer"] = observation.peer(configuration, session.params["timeout"], session.module.run_command)
     names, result["userdb"] = listed_by_userdb(session)
     replicator = result["replicator"] = observe_replicator(session, names, limit)
     statuses = replicator.pop("statuses", {})
@@ -191,6 +191,8 @@ def work(session):
     result["sample"] = observation.sample(names.intersection(statuses).difference(failing), session.params["sample"])
     about = suspects(replicator).union(session.params["accounts"])
     found = look_up(session, about.union(result["sample"]))
+    of_users = {account.mail_replica for account in found.values() if account.mail_replica}
+    result["peer"] = observation.peer(configuration, of_users, session.params["timeout"], session.module.run_command)
     existing = sorted(about.intersection(found))
     mailboxes = session.mail.mailboxes(existing) if existing else {}
     result["accounts"] = {name: described(found.get(name), mailboxes.get(name, {})) for name in about}

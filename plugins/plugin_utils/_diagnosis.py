@@ -20,16 +20,15 @@ Rule = namedtuple("Rule", "id severity summary cure look")
 Host = namedtuple("Host", "name seen peer")
 
 PLAYBOOK = "ansible-playbook mailops.dovecot_replication."
-SETUP = f"Run `{PLAYBOOK}setup`."
-REMOVE = "Remove %(place)s, then run `systemctl reload dovecot` on %(host)s."
-REPLACE = f"If the role manages these hosts, run `{PLAYBOOK}setup`; what overrides it is then named."
+SETUP = f"`{PLAYBOOK}setup`"
+# The files that the role writes; what is wrong there it mends.
+OWN_FILES = ("11-replication.conf", "replication-secret.conf.ext")
 # The file with which the playbook ``drain`` keeps syncs from being started.
 HOLD_FILE = "12-replication-hold.conf"
 # Before it one failing user keeps others waiting; FACTS of Dovecot's NEWS for 2.3.20.
 QUEUE_MENDED = (2, 3, 20)
 NEEDED_PLUGINS = ("notify", "replication")
 NEEDED_COMMANDS = ("sync", "dsync-server")
-NEEDED_PARAMETERS = ("-d", "-N")
 
 RULES = []
 PAIR_RULES = []
@@ -82,6 +81,17 @@ def resync(names):
     return f"{PLAYBOOK}resync -e '{json.dumps({'replication_users': names})}'"
 
 
+def _is_own(place):
+    return any(name in place for name in OWN_FILES)
+
+
+def _mend(host, place):
+    """Return how to get rid of what a line says: the role does it where the line is its own, or is missing."""
+    if place is None or _is_own(place):
+        return f"Run {SETUP}."
+    return f"Remove {place}, then run `systemctl reload dovecot` on {host.name}."
+
+
 def _setting(host, name):
     return host.seen["settings"]["values"][name]
 
@@ -111,18 +121,21 @@ def _configuration_invalid(host):
     "sync_timeout_set",
     ERROR,
     "With replication_sync_timeout the replicator takes all memory and dies at the first mail.",
-    REMOVE,
+    "%(mend)s",
 )
 def _sync_timeout(host):
     for item in host.seen["settings"]["forbidden"]:
-        yield {"evidence": f"{item['setting']} is set in {item['place']}", "place": item["place"]}
+        yield {
+            "evidence": f"{item['setting']} is set in {item['place']}",
+            "mend": _mend(host, item["place"]),
+        }
 
 
 @rule(
     "plugins_incomplete",
     ERROR,
     "The plugin replication is loaded without notify, so no mail process starts at all.",
-    f"Set `mail_plugins = $mail_plugins notify replication` instead; {SETUP[0].lower() + SETUP[1:]}",
+    "%(mend)s",
 )
 def _plugins_incomplete(host):
     yield from _lacking(host, lambda plugins: "replication" in plugins and "notify" not in plugins)
@@ -132,7 +145,7 @@ def _plugins_incomplete(host):
     "plugins_missing",
     ERROR,
     "Changes of mail do not start a sync, as the plugins notify and replication are not loaded.",
-    f"Where a place is named, add `$mail_plugins` there or remove the line; else {SETUP[0].lower() + SETUP[1:]}",
+    "%(mend)s Or begin the value there with $mail_plugins.",
 )
 def _plugins_missing(host):
     yield from _lacking(host, lambda plugins: "replication" not in plugins)
@@ -149,44 +162,53 @@ def _lacking(host, wrong):
             f"{'inside protocol ' + scope if scope else 'outside of sections'} {_is(value)}" for scope, value in scopes
         ]
         place = next((setting["place"] for dummy, setting in scopes if setting["place"]), None)
-        yield {"evidence": "mail_plugins is " + ", ".join(parts), "place": place}
+        yield {"evidence": "mail_plugins is " + ", ".join(parts), "mend": _mend(host, place)}
 
 
 @rule(
     "dsync_parameters",
     ERROR,
-    "Each sync fails, as replication_dsync_parameters lacks -d or -N.",
-    f"Set `replication_dsync_parameters = -d -N -l 30 -U`, Dovecot's default, or remove the setting. {REPLACE}",
+    "Each sync fails, as replication_dsync_parameters lacks -d.",
+    "%(mend)s Dovecot's default is right: -d -N -l 30 -U.",
 )
 def _dsync_parameters(host):
     setting = _setting(host, "replication_dsync_parameters")
-    if set(NEEDED_PARAMETERS).difference(setting["value"].split()):
-        yield {"evidence": f"replication_dsync_parameters is {_is(setting)}", "place": setting["place"]}
+    if "-d" not in setting["value"].split():
+        yield {
+            "evidence": f"replication_dsync_parameters is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 @rule(
     "peer_not_told",
     WARNING,
     "The peer is not told of syncs and noreplicate is ignored, as replication_dsync_parameters lacks -U.",
-    f"Set `replication_dsync_parameters = -d -N -l 30 -U`, Dovecot's default, or remove the setting. {REPLACE}",
+    "%(mend)s Dovecot's default is right: -d -N -l 30 -U.",
 )
 def _peer_not_told(host):
     setting = _setting(host, "replication_dsync_parameters")
     if "-U" not in setting["value"].split():
-        yield {"evidence": f"replication_dsync_parameters is {_is(setting)}", "place": setting["place"]}
+        yield {
+            "evidence": f"replication_dsync_parameters is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 @rule(
     "commands_not_allowed",
     ERROR,
     "Syncs are refused, as doveadm_allowed_commands leaves out a command that they use.",
-    f"Add `sync,dsync-server` to the setting, or remove it. {REPLACE}",
+    "%(mend)s Or add sync,dsync-server to the value.",
 )
 def _commands_not_allowed(host):
     setting = _setting(host, "doveadm_allowed_commands")
     allowed = [word.strip() for word in setting["value"].replace(",", " ").split()]
     if allowed and set(NEEDED_COMMANDS).difference(allowed):
-        yield {"evidence": f"doveadm_allowed_commands is {_is(setting)}", "place": setting["place"]}
+        yield {
+            "evidence": f"doveadm_allowed_commands is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 def _held(host):
@@ -205,35 +227,44 @@ def _on_hold(host):
         yield {"evidence": f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"}
 
 
-@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", f"{REMOVE} {REPLACE}")
+@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(mend)s")
 def _no_syncs(host):
     setting = _setting(host, "replication_max_conns")
     if setting["value"] == "0" and not _held(host):
-        yield {"evidence": f"replication_max_conns is {_is(setting)}", "place": setting["place"]}
+        yield {
+            "evidence": f"replication_max_conns is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 @rule(
     "endless_full_syncs",
     ERROR,
     "Full syncs run without a pause, as replication_full_sync_interval is 0.",
-    f"{REMOVE} {REPLACE}",
+    "%(mend)s",
 )
 def _endless_full_syncs(host):
     setting = _setting(host, "replication_full_sync_interval")
     if setting["value"].split()[:1] == ["0"]:
-        yield {"evidence": f"replication_full_sync_interval is {_is(setting)}", "place": setting["place"]}
+        yield {
+            "evidence": f"replication_full_sync_interval is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 @rule(
     "no_autostart",
     WARNING,
     "After a boot the replicator does not start before the first mail comes or somebody asks for it.",
-    f"Set `process_min_avail = 1` in `service replicator`: {SETUP[0].lower() + SETUP[1:]}",
+    "%(mend)s",
 )
 def _no_autostart(host):
     setting = _setting(host, "service/replicator/process_min_avail")
     if setting["value"] == "0":
-        yield {"evidence": f"process_min_avail of service replicator is {_is(setting)}", "place": setting["place"]}
+        yield {
+            "evidence": f"process_min_avail of service replicator is {_is(setting)}",
+            "mend": _mend(host, setting["place"]),
+        }
 
 
 @rule(
@@ -251,13 +282,13 @@ def _misplaced(host):
     "shared_namespaces",
     WARNING,
     "Shared and public mailboxes are synced for each user who sees them, which duplicates mail.",
-    'Leave them out with `replication_dsync_parameters: "-d -n INBOX -N -l 30 -U"` (the namespaces to sync) in the '
-    f"variables of the role and `{PLAYBOOK}setup`.",
+    "Name the namespaces to sync in the variable replication_dsync_parameters, such as '-d -n inbox -l 30 -U', "
+    f"then run {SETUP}.",
 )
 def _shared_namespaces(host):
     kinds = host.seen["settings"]["shared_namespaces"]
     parameters = _setting(host, "replication_dsync_parameters")["value"].split()
-    if kinds and not any(word.startswith(("-n", "-x")) for word in parameters):
+    if kinds and "-N" in parameters and not any(word.startswith("-x") for word in parameters):
         yield {"evidence": f"there are namespaces of type {' and '.join(kinds)}"}
 
 
@@ -265,7 +296,7 @@ def _shared_namespaces(host):
     "shared_quota",
     WARNING,
     "A quota that both hosts keep in one database counts each mail twice.",
-    "Keep the quota on each host (`quota = count`), or in a database of each host's own.",
+    "Keep the quota on each host (quota = count), or in a database of each host's own.",
 )
 def _shared_quota(host):
     for value in host.seen["settings"]["shared_quota"]:
@@ -279,32 +310,31 @@ def _shared_quota(host):
     "replica_missing",
     ERROR,
     "This host does not know where to sync to: each user fails.",
-    f"Set mail_replica, in a plugin section, spelt just so: {SETUP[0].lower() + SETUP[1:]}",
+    f"Run {SETUP}, which sets mail_replica in a plugin section.",
 )
 def _replica_missing(host):
-    if not host.seen["peer"]["replica"] and not _accounts_name_a_replica(host):
+    if not host.seen["peer"]["replica"]:
         setting = _setting(host, "plugin/mail_replica")
         yield {"evidence": f"plugin/mail_replica is {_is(setting)}"}
 
 
-@rule("replica_malformed", ERROR, "mail_replica names no place that can be synced to.", f"Mend %(place)s. {REPLACE}")
+@rule("replica_malformed", ERROR, "mail_replica names no place that can be synced to.", "%(mend)s")
 def _replica_malformed(host):
     peer = host.seen["peer"]
     if peer["replica"] and peer["problem"]:
         setting = _setting(host, "plugin/mail_replica")
         place = setting["place"]
-        yield {"evidence": f"mail_replica is {_is(setting)}: {peer['problem']}", "place": place}
-
-
-def _accounts_name_a_replica(host):
-    return any(account["mail_replica"] for account in host.seen["accounts"].values())
+        yield {
+            "evidence": f"mail_replica is {_is(setting)}: {peer['problem']}",
+            "mend": _mend(host, place),
+        }
 
 
 @rule(
     "peer_is_self",
     ERROR,
     "This host syncs to itself: Dovecot reports success and replicates nothing.",
-    f"Name the other host in mail_replica. {REPLACE}",
+    "%(mend)s",
 )
 def _peer_is_self(host):
     if host.seen["peer"]["is_self"]:
@@ -312,7 +342,7 @@ def _peer_is_self(host):
         place = _setting(host, "plugin/mail_replica")["place"]
         yield {
             "evidence": f"{peer['host']} is {enumerated(peer['addresses'])}, an address of this host",
-            "place": place,
+            "mend": _mend(host, place),
         }
 
 
@@ -353,7 +383,7 @@ STAGES = {
     "greeting": (
         "peer_is_not_doveadm",
         "What answers at the peer's port is not Dovecot's doveadm listener, or it refuses this host.",
-        f"Name the port of the doveadm listener in mail_replica. {REPLACE}",
+        f"See that mail_replica names the port of the doveadm listener, as after {SETUP}.",
     ),
     "no_password": (
         "password_missing",
@@ -374,13 +404,17 @@ STAGES = {
 
 
 def _rule_for_stage(stage, name, summary, cure):
-    @rule(name, ERROR, summary, cure)
+    @rule(name, ERROR, summary, "%(cure)s")
     def _look(host):
         peer = host.seen["peer"]
         if peer["stage"] == stage and not peer["is_self"]:
             at = peer["host"] + ("" if peer["port"] is None else f" port {peer['port']}")
             evidence = f"logging in at {at}" + (f": {peer['answer']}" if peer["answer"] else "")
-            yield {"evidence": evidence, "peer": peer["host"], "port": peer["port"]}
+            deciding = "doveadm_password" if "password" in stage else "plugin/mail_replica"
+            place = _setting(host, deciding)["place"]
+            overridden = place is not None and not _is_own(place)
+            named = {"host": host.name, "peer": peer["host"], "port": peer["port"]}
+            yield {"evidence": evidence, "cure": _mend(host, place) if overridden else cure % named}
 
 
 for _stage, _texts in STAGES.items():
@@ -394,7 +428,7 @@ for _stage, _texts in STAGES.items():
     "replicator_socket_missing",
     ERROR,
     "The replicator has no socket for commands, so its state cannot be seen and the peer cannot tell it of syncs.",
-    f"Configure the listener replicator-doveadm of service replicator, with a mode: {SETUP[0].lower() + SETUP[1:]}",
+    f"Run {SETUP}, which configures the listener with a mode.",
 )
 def _replicator_socket_missing(host):
     listener = host.seen["listeners"]["replicator-doveadm"]
@@ -415,7 +449,8 @@ def _replicator_socket_missing(host):
     "Run `systemctl restart dovecot` on %(host)s.",
 )
 def _replicator_unreachable(host):
-    if host.seen["replicator"]["problem"] and host.seen["listeners"]["replicator-doveadm"]["configured"]:
+    listener = host.seen["listeners"]["replicator-doveadm"]
+    if host.seen["replicator"]["problem"] and host.seen["socket_path"] in listener["configured"]:
         yield {"evidence": host.seen["replicator"]["problem"]}
 
 
@@ -423,7 +458,7 @@ def _replicator_unreachable(host):
     "socket_elsewhere",
     WARNING,
     "Dovecot's own processes do not find this socket, as it is not in base_dir.",
-    f"Configure it by its name alone, without a directory. {REPLACE}",
+    f"Configure it by its name alone, without a directory, as {SETUP} does.",
 )
 def _socket_elsewhere(host):
     base_dir = _setting(host, "base_dir")["value"]
@@ -473,7 +508,7 @@ def _shut_out(listener):
     "replicator_open_to_all",
     WARNING,
     "Every user of the system can stop the replication of any mailbox.",
-    f'Set `mode: "0600"` or `"0660"` in replication_doveadm_socket and run `{PLAYBOOK}setup`.',
+    f"Set the mode 0600 or 0660 in replication_doveadm_socket where that is set, and run {SETUP}.",
 )
 def _replicator_open_to_all(host):
     listener = host.seen["listeners"]["replicator-doveadm"]
@@ -488,7 +523,7 @@ def _replicator_open_to_all(host):
     "userdb_cannot_list",
     ERROR,
     "Only mailboxes that change are replicated, as the userdb cannot list its users.",
-    "Let it list them: replication_iterate for SQL and LDAP, or a userdb that can; `doveadm user '*'` on %(host)s "
+    "Let it list them: replication_iterate for SQL and LDAP, or a userdb that can; doveadm user '*' on %(host)s "
     "must print all users.",
 )
 def _userdb_cannot_list(host):
@@ -500,11 +535,11 @@ def _userdb_cannot_list(host):
     "userdb_empty",
     ERROR,
     "Only mailboxes that change are replicated, as the userdb lists no one.",
-    "Let it list its users: replication_iterate for SQL and LDAP; `doveadm user '*'` on %(host)s must print all users.",
+    "Let it list its users: replication_iterate for SQL and LDAP; doveadm user '*' on %(host)s must print all users.",
 )
 def _userdb_empty(host):
     if host.seen["userdb"]["users"] == 0:
-        yield {"evidence": "`doveadm user '*'` prints nothing"}
+        yield {"evidence": "doveadm user '*' prints nothing"}
 
 
 @rule(
@@ -544,14 +579,16 @@ def _where(host, condition):
 @rule(
     "mailbox_made_twice",
     ERROR,
-    "Each host has made a mailbox for itself before the first sync, so syncs of that user fail for ever and say nothing.",
+    "Each host has made this mailbox for itself, before its first sync. That user fails, and nothing is logged.",
     "Run `%(command)s` on %(host)s: the two become one mailbox, with all mail of both. Then run `%(then)s`.",
 )
 def _mailbox_made_twice(host):
-    for name, account in sorted(host.seen["accounts"].items()) if host.peer else []:
-        there = host.peer.seen.get("accounts", {}).get(name, {"mailboxes": {}})["mailboxes"]
-        for mailbox, mine in sorted(account["mailboxes"].items()):
-            other = there.get(mailbox, mine)
+    here, there = ((each.seen.get("accounts", {}) if each else {}) for each in (host, host.peer))
+    failing = _failing(host).union(_failing(host.peer) if host.peer else [])
+    for name in sorted(failing.intersection(here).intersection(there)):
+        theirs = there[name]["mailboxes"]
+        for mailbox, mine in sorted(here[name]["mailboxes"].items()):
+            other = theirs.get(mailbox, mine)
             # The one with less in it is changed, as its clients have to fetch it anew.
             less = (mine["messages"], host.name) < (other["messages"], host.peer.name)
             if mine["guid"] != other["guid"] and less:
@@ -564,6 +601,10 @@ def _mailbox_made_twice(host):
                     "command": command,
                     "then": resync([name]),
                 }
+
+
+def _failing(host):
+    return {user["username"] for user in host.seen.get("replicator", {}).get("failing", {"first": []})["first"]}
 
 
 @rule(
@@ -703,7 +744,7 @@ def _same_hostname(hosts, proof):
     "alt_char_differs",
     WARNING,
     "Names of mailboxes come out differently on the two hosts.",
-    "Set dsync_alt_char to the same on both hosts.",
+    "%(mend)s Or set it to the same on the other host.",
     PAIR_RULES,
 )
 def _alt_char_differs(hosts, proof):
@@ -711,7 +752,10 @@ def _alt_char_differs(hosts, proof):
         settings = [_setting(host, "dsync_alt_char") for host in hosts]
         if settings[0]["value"] != settings[1]["value"]:
             parts = [f"{_is(setting)} on {host.name}" for host, setting in zip(hosts, settings)]
-            yield {"host": hosts[1].name, "evidence": "dsync_alt_char is " + ", ".join(parts)}
+            # Where both are set the second one is named.
+            host, setting = next(pair for pair in zip(hosts[::-1], settings[::-1]) if pair[1]["place"])
+            mend = _mend(host, setting["place"])
+            yield {"host": host.name, "evidence": "dsync_alt_char is " + ", ".join(parts), "mend": mend}
 
 
 # The proof
@@ -734,7 +778,7 @@ def _probe_not_saved(hosts, proof):
     "probe_not_announced",
     ERROR,
     "A mail arrived on the other host only when its sync was asked for: changes of mail do not start one.",
-    f"When no other finding explains it: {SETUP[0].lower() + SETUP[1:]}",
+    "When no other finding explains it, run `systemctl restart dovecot` on %(host)s.",
     PAIR_RULES,
 )
 def _probe_not_announced(hosts, proof):

@@ -49,7 +49,7 @@ REFUSALS = [
     ({"replication_max_conns": 0}, "replication_max_conns is 0"),
     ({"replication_full_sync_interval": "3600"}, "replication_full_sync_interval is '3600'"),
     ({"replication_full_sync_interval": "0 days"}, "replication_full_sync_interval is '0 days'"),
-    ({"replication_dsync_parameters": "-N -l 30 -U"}, "Every sync would fail without -d and -N"),
+    ({"replication_dsync_parameters": "-N -l 30 -U"}, "Every sync would fail without -d"),
     ({"replication_doveadm_socket": {"mode": "0666"}}, "The mode of a socket must"),
     ({"replication_notify_fifo": {"mode": "0606"}}, "The mode of a socket must"),
     ({"replication_notify_socket": {"mode": 384}}, "The mode of a socket must"),

@@ -120,7 +120,8 @@ from email.utils import formatdate
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
 
-HEADER = "X-Replication-Probe"
+# One that Dovecot's index has anyway. Another one would be noted there for ever.
+HEADER = "Message-ID"
 # Only younger mail is searched, which needs no look into the others. Clocks and time zones may differ.
 YOUNG = "2days"
 PAUSE = 0.2
@@ -130,7 +131,6 @@ Subject: Replication probe
 Date: %(date)s
 Message-ID: <%(token)s@%(host)s>
 Auto-Submitted: auto-generated
-%(header)s: %(token)s
 
 This mail is sent to see whether %(host)s replicates its mail. It is removed
 again at once; one that stays may be deleted.
@@ -169,7 +169,7 @@ def arrived(session, user, query):
 
 
 def mail(user, token):
-    return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), token=token, header=HEADER)
+    return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), token=token)
 
 
 def main():

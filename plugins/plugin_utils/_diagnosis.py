@@ -527,7 +527,8 @@ def _replicator_open_to_all(host):
     "must print all users.",
 )
 def _userdb_cannot_list(host):
-    if host.seen["userdb"]["problem"]:
+    # Where Dovecot is stopped this says nothing of the userdb.
+    if host.seen["userdb"]["problem"] and not host.seen["replicator"]["problem"]:
         yield {"evidence": host.seen["userdb"]["problem"]}
 
 

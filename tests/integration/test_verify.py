@@ -5,21 +5,26 @@
 The planted rows make the table in docs/diagnosis.md. MAILOPS_UPDATE_DOCS=1 writes it, which `make docs` does.
 """
 
+import contextlib
+import itertools
 import json
+import os
 import re
 import shlex
+import threading
 import time
 
 import pytest
 import runs
-from conftest import HOSTS, MX1, MX2
-from runs import succeeded
+from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1, MX2, USERDB_SECONDS
+from runs import changes, failures, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
 # The oldest one, which has troubles that newer ones no longer have.
 PLANTED_ON = "bullseye"
 ALICE = "alice@example.org"
+EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 OWN = "/etc/dovecot/conf.d/11-replication.conf"
 EXTRA = "/etc/dovecot/conf.d/97-planted.conf"
 SECRET = "/etc/dovecot/replication-secret.conf.ext"
@@ -27,9 +32,9 @@ AUTH = "/etc/dovecot/conf.d/10-auth.conf"
 TABLE = runs.ROOT / "docs" / "diagnosis.md"
 HEAD = """# What `verify` finds
 
-Each row was planted on a pair of live hosts, found, cured by what the finding says, and gone afterwards. The test run
-writes this table (`make docs`); `tests/integration/test_verify.py` fails when it is not true any more. `mx1.example.org` is
-the host on which something was planted, Dovecot 2.3.13.
+Each row was planted on a pair of live hosts with Dovecot 2.3.13, found, cured by what the finding says, and gone
+afterwards. The test run writes this table (`make docs`), and `tests/integration/test_verify.py` fails when it is not
+true any more. Where no host is named it is the one on which something was planted.
 
 | planted | findings | cure of the first one |
 |---|---|---|
@@ -157,6 +162,26 @@ PLANTED = {
 }
 
 
+PASSDB = "passdb {\n  driver = passwd-file\n  args = /etc/dovecot/users\n}\n"
+USERDBS = [
+    (
+        {AUTH: PASSDB + "userdb {\n  driver = static\n  args = uid=vmail gid=vmail home=/srv/vmail/%u\n}\n"},
+        "`userdb { driver = static }`",
+        "userdb_cannot_list",
+    ),
+    ({"/etc/dovecot/users": "\n"}, "a userdb without users", "userdb_empty"),
+]
+ROLLING = """
+- hosts: dovecot_replication
+  gather_facts: false
+  become: true
+  serial: 1
+  roles:
+    - role: mailops.dovecot_replication.replication
+      vars:
+        replication_verify: true
+"""
+
 # Those whose cure is a decision: one of two ways, or something outside of Dovecot.
 UNDECIDED = (
     "`tcp:` to a listener with TLS",
@@ -211,6 +236,8 @@ def healthy(pair):
         pair.shell(f"rm -f {EXTRA} /srv/replicator-doveadm /srv/other; systemctl reload dovecot", host)
     time.sleep(0.5)
     for host in HOSTS:
+        for name in set(pair.listed(host)).difference(EVERYONE):
+            pair.shell(f"doveadm replicator remove '{name}'", host)
         pair.agent(host).module("replicator_replicate", user_mask="*", failed_only=True, wait=True, wait_timeout=20)
     assert observe(pair) == []
 
@@ -236,3 +263,263 @@ def test_what_is_planted_is_found_and_cured(healthy, planted):
     if planted not in UNDECIDED:
         apply(healthy, found[0])
         assert expected[0] not in ids(observe(healthy))
+
+
+def found_ids(pair, planted):
+    """Observe what was planted, and note it for the documentation."""
+    found = observe(pair)
+    note(planted, found)
+    return found
+
+
+def cure(pair, found, name):
+    """Apply the cure of one finding."""
+    apply(pair, next(finding for finding in found if finding["id"] == name))
+
+
+@on_planted
+def test_a_peer_that_is_stopped(healthy):
+    """The failing users are still there when it is back, until the next cure is applied."""
+    healthy.shell("systemctl stop dovecot", MX2)
+    healthy.module("replicator_replicate", users=[ALICE], priority="high")
+    time.sleep(1)
+    found = found_ids(healthy, "Dovecot stopped on the peer")
+    assert ids(found)[:2] == [(MX1, "peer_unreachable"), (MX2, "replicator_unreachable")]
+    assert (MX1, "users_failing") in ids(found) and (MX1, "starvation") in ids(found)
+    apply(healthy, found[0])
+    found = found_ids(healthy, "users who failed meanwhile")
+    assert ids(found) == [(MX1, "users_failing"), (MX1, "starvation")]
+    assert ALICE in found[0]["evidence"] and "Connection refused" in found[0]["evidence"]
+    apply(healthy, found[0])
+    assert observe(healthy) == []
+
+
+@on_planted
+def test_a_peer_that_does_not_answer(healthy):
+    with healthy.silent():
+        healthy.module("replicator_replicate", users=[ALICE], priority="high")
+        found = found_ids(healthy, "a peer that lets connect and does not answer")
+        assert ids(found) == [(MX1, "peer_silent"), (MX1, "syncs_stuck")]
+        apply(healthy, found[0])
+    healthy.shell("systemctl reload dovecot")
+    time.sleep(0.5)
+    assert not {"peer_silent", "syncs_stuck"}.intersection(finding["id"] for finding in observe(healthy))
+
+
+@on_planted
+def test_an_account_that_only_one_host_has(healthy):
+    with healthy.account("frank@example.org", hosts=[MX1]):
+        healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
+        time.sleep(1)
+        found = found_ids(healthy, "an account on one host only")
+        assert (MX2, "account_missing") in ids(found)
+        with healthy.account("frank@example.org", hosts=[MX2]):
+            cure(healthy, found, "account_missing")
+            assert observe(healthy) == []
+
+
+@on_planted
+def test_noreplicate_on_one_host_only(healthy):
+    with contextlib.ExitStack() as accounts:
+        accounts.enter_context(healthy.account("frank@example.org", "userdb_noreplicate=yes", hosts=[MX1]))
+        accounts.enter_context(healthy.account("frank@example.org", hosts=[MX2]))
+        healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
+        time.sleep(1)
+        found = found_ids(healthy, "`noreplicate` on one host only")
+        assert ids(found)[0] == (MX1, "noreplicate_one_sided")
+
+
+@pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
+def test_a_mailbox_that_both_hosts_have_made(healthy):
+    """Dovecot 2.3.19 alone: nothing in the log, failing for ever. The cure keeps the mail of both."""
+    name = "frank@example.org"
+    with healthy.account(name):
+        tokens = [healthy.save_unnoticed(name, MX1) for _ in range(2)]
+        # The two are then told apart by their times.
+        time.sleep(1.5)
+        tokens.append(healthy.save_unnoticed(name, MX2))
+        healthy.module("replicator_replicate", users=[name], priority="high")
+        time.sleep(1)
+        found = observe(healthy)
+        assert found[0]["id"] == "mailbox_made_twice"
+        apply(healthy, found[0])
+        assert observe(healthy) == []
+        for host in HOSTS:
+            subjects = healthy.shell(f"doveadm fetch -u {name} hdr.subject all", host).stdout
+            assert all(token in subjects for token in tokens)
+
+
+@on_planted
+def test_names_on_the_list_that_should_not_be_there(healthy):
+    healthy.shell("doveadm replicator replicate ALICE@example.org")
+    time.sleep(1)
+    found = found_ids(healthy, "a mailbox listed in two spellings")
+    assert ids(found) == [(MX1, "double_entries")]
+    apply(healthy, found[0])
+    assert observe(healthy) == []
+
+    with healthy.stopped():
+        healthy.module("replicator_replicate", users=[ALICE], priority="high")
+        time.sleep(1)
+        healthy.shell("doveadm replicator add ghost@example.org")
+    found = found_ids(healthy, "a name that the userdb does not have")
+    assert (MX1, "strangers_listed") in ids(found)
+    cure(healthy, found, "strangers_listed")
+    assert (MX1, "strangers_listed") not in ids(observe(healthy))
+
+
+@on_planted
+def test_mail_that_is_not_on_the_list(healthy):
+    token = healthy.save_unnoticed(ALICE)
+    healthy.shell(f"doveadm replicator remove {ALICE}")
+    found = found_ids(healthy, "a user with mail taken off the list")
+    assert ids(found) == [(MX1, "mail_unlisted")]
+    apply(healthy, found[0])
+    assert observe(healthy) == [] and healthy.arrived(ALICE, token) is not None
+
+
+@on_planted
+def test_two_hosts_of_one_name(healthy):
+    """Here it is one host under two names."""
+    seen = healthy.agent(MX1).module("replication_info")
+    found = findings({MX1: seen, MX2: seen})
+    note("the same hostname on both hosts", found)
+    assert ids(found) == [(MX2, "same_hostname")]
+
+
+@on_planted
+@pytest.mark.parametrize("files, planted, expected", USERDBS, ids=[expected for files, planted, expected in USERDBS])
+def test_a_userdb_that_does_not_list(healthy, files, planted, expected):
+    with healthy.replaced(files, [MX1]):
+        healthy.shell("systemctl restart dovecot")
+        time.sleep(USERDB_SECONDS)
+        assert ids(found_ids(healthy, planted)) == [(MX1, expected)]
+    healthy.shell("systemctl restart dovecot")
+    time.sleep(USERDB_SECONDS)
+
+
+@on_planted
+def test_changes_that_nobody_announces(healthy):
+    """Everything is configured, and yet a new mail starts no sync: only the probe shows it."""
+    # It is started by the first change.
+    assert healthy.arrived(ALICE, healthy.deliver(ALICE)) is not None
+    healthy.shell("kill -STOP $(pgrep -x aggregator)")
+    try:
+        results = healthy.play("verify", replication_probe_user=ALICE, replication_verify_patience=4)
+        found = findings_of(results)
+        note("an aggregator that hangs", found)
+        assert ids(found) == [(MX1, "probe_not_announced")]
+        assert failures(results) != []
+    finally:
+        healthy.shell("kill -CONT $(pgrep -x aggregator)")
+    apply(healthy, found[0])
+    assert findings_of(succeeded(healthy.play("verify", replication_probe_user=ALICE))) == []
+    assert nothing_of_a_probe_is_left(healthy)
+
+
+@on_planted
+def test_mail_that_is_left_out_of_syncs(healthy):
+    """Each sync succeeds; only the fingerprints tell."""
+    for host in HOSTS:
+        settings = "replication_dsync_parameters = -d -N -x Left -l 30 -U"
+        healthy.shell(f"echo '{settings}' > {EXTRA}; systemctl reload dovecot", host)
+    time.sleep(0.5)
+    healthy.shell(f"doveadm mailbox create -u {ALICE} Left")
+    healthy.lab.execute(MX1, "doveadm", "save", "-u", ALICE, "-m", "Left", stdin="Subject: left\n\nx\n")
+    found = findings_of(healthy.play("verify"))
+    note("a mailbox that `replication_dsync_parameters` excludes", found)
+    assert ids(found) == [(MX1, "mail_differs")] and ALICE in found[0]["evidence"]
+    healthy.shell(f"doveadm mailbox delete -u {ALICE} Left")
+
+
+@on_planted
+def test_the_documentation_shows_what_was_planted(pair):
+    """Only when all of it was run."""
+    if len(ROWS) < len(PLANTED) + 13:
+        pytest.skip("not everything was planted in this run")
+    rows = [row(planted, found) for planted, found in ROWS.values()]
+    text = HEAD + "".join(line + "\n" for line in rows)
+    if os.environ.get("MAILOPS_UPDATE_DOCS"):
+        TABLE.write_text(text)
+    assert TABLE.read_text() == text
+
+
+def row(planted, found):
+    hosts = {MX1: "", MX2: f" ({MX2})"}
+    shown = ", ".join(f"`{finding['id']}`{hosts[finding['host']]}" for finding in found)
+    return f"| {planted} | {shown} | {found[0]['cure']} |"
+
+
+def findings_of(results):
+    """The findings that a run of verify has concluded."""
+    facts = [line["result"].get("ansible_facts", {}) for line in results if line["task"].endswith(": Conclude")]
+    return facts[0]["replication_findings"]
+
+
+def nothing_of_a_probe_is_left(pair):
+    look = "grep -l 'Subject: Replication probe' /srv/vmail/*/Maildir/cur/* /srv/vmail/*/Maildir/new/*"
+    return [pair.shell(look, host, check=False).stdout for host in HOSTS] == ["", ""]
+
+
+on_newest = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
+
+
+def test_a_healthy_pair_under_load(pair):
+    """No finding, while mail comes to both hosts all the time, and nothing of the probe is left."""
+    stop = threading.Event()
+    users = [f"{name}@example.org" for name in ("alice", "bob", "carol")]
+
+    def deliver(host):
+        for number in itertools.count():
+            if stop.is_set():
+                break
+            pair.deliver(users[number % len(users)], host)
+
+    for user in [*users, "dave@example.org"]:
+        # An INBOX that both hosts make for themselves would be trouble of another kind.
+        assert pair.arrived(user, pair.deliver(user)) is not None
+    threads = [threading.Thread(target=deliver, args=[host]) for host in HOSTS]
+    for thread in threads:
+        thread.start()
+    try:
+        results = succeeded(pair.play("verify", replication_probe_user="dave@example.org"))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert findings_of(results) == [] and changes(results) == []
+    notes = [line for line in results if line["task"].endswith(": Note how it went")]
+    probes = notes[-1]["result"]["ansible_facts"]["__replication_probes"]
+    assert [(way["from"], way["announced"]) for way in probes] == [(MX1, True), (MX2, True)]
+    assert nothing_of_a_probe_is_left(pair)
+
+
+@on_newest
+def test_a_check_run_sends_nothing(pair):
+    results = succeeded(pair.play("verify", "--check", replication_probe_user=ALICE))
+    assert findings_of(results) == [] and changes(results) == []
+    assert not any("probe" in line["task"] for line in results if line["status"] == "ok")
+
+
+@on_newest
+def test_setup_verifies(pair):
+    """A green set-up means that mail arrives; with a wrong password it is not green."""
+    ended = succeeded(pair.play("setup", replication_verify=True, replication_probe_user=ALICE))
+    assert findings_of(ended) == [] and changes(ended) == []
+    one_sided = ["-e", '{replication_secret: "{{ inventory_hostname }}"}']
+    try:
+        results = pair.play("setup", *one_sided, replication_verify=True)
+        assert {finding["id"] for finding in findings_of(results)} == {"password_refused"}
+        assert len(failures(results)) == 2
+    finally:
+        succeeded(pair.play("setup"))
+
+
+@on_newest
+def test_one_host_after_the_other(pair, tmp_path):
+    """With serial: 1 the first host cannot be verified before its peer is configured; the last one is."""
+    playbook = tmp_path / "rolling.yml"
+    playbook.write_text(ROLLING)
+    succeeded(pair.play("setup", replication_state="absent"))
+    results = runs.play(pair.lab, INVENTORY, playbook)
+    assert findings_of(succeeded(results)) == []

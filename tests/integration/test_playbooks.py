@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbooks of a working day, each with a check run that tells what is done."""
+
+import subprocess
+import time
+
+import pytest
+import runs
+from conftest import HOSTS, INVENTORY, MX1, MX2
+from runs import changes, failures, succeeded
+
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
+
+pytestmark = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
+
+ALICE, BOB = "alice@example.org", "bob@example.org"
+EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
+HOLD = "/etc/dovecot/conf.d/12-replication-hold.conf"
+
+
+def told(results, task, host=MX1):
+    """The lines that a task with this name shows on a host."""
+    for line in results:
+        if line["task"].split(" : ")[-1] == task and line["host"] == host and "msg" in line["result"]:
+            shown = line["result"]["msg"]
+    return shown
+
+
+def check_then_run(pair, playbook, **variables):
+    """The results of both; they change the same."""
+    announced = succeeded(pair.play(playbook, "--check", **variables))
+    done = succeeded(pair.play(playbook, **variables))
+    assert changes(announced) == changes(done)
+    return announced, done
+
+
+def test_drain_and_release(pair):
+    """What comes while it is on hold waits, over a restart too, and arrives after the release."""
+    announced, done = check_then_run(pair, "drain")
+    assert told(announced, "Report")[0] == f"{MX1}: would be put on hold; 0 of 4 users are queued."
+    assert "replication_hold=false" in told(done, "Report")[-1]
+    token = pair.deliver(ALICE)
+    pair.shell("systemctl restart dovecot")
+    assert pair.arrived(ALICE, token, seconds=3) is None
+    again = succeeded(pair.play("drain"))
+    assert changes(again) == []
+    assert told(again, "Report")[0] == f"{MX1}: on hold; 1 of 4 users have changes that wait for the release."
+
+    verified = succeeded(pair.play("verify"))
+    assert "[on_hold]" in told(verified, "Report")[0]
+    assert "No proof was tried, as replication is on hold." in told(verified, "Report")
+
+    announced = succeeded(pair.play("drain", "--check", replication_hold="false"))
+    released = succeeded(pair.play("drain", "-e", "replication_hold=false"))
+    assert changes(announced) == changes(released) != []
+    assert told(released, "Report")[0] == f"{MX1}: released; all 4 users are synced."
+    assert pair.arrived(ALICE, token) is not None
+    assert changes(succeeded(pair.play("drain", "-e", "replication_hold=false"))) == []
+
+
+def test_nothing_is_held_when_not_all_is_synced(pair):
+    with pair.stopped():
+        pair.module("replicator_replicate", users=[ALICE])
+        results = pair.play("drain", replication_hosts=MX1, replication_drain_timeout=3)
+        assert "alice@example.org" in failures(results)[0]
+    assert pair.shell(f"ls {HOLD}", check=False).returncode != 0
+    pair.module("replicator_replicate", user_mask="*", failed_only=True, wait=True)
+
+
+def test_resync(pair):
+    token = pair.save_unnoticed(ALICE)
+    announced, done = check_then_run(pair, "resync")
+    assert told(announced, "Show how it went")[:2] == [f"{host}: would have 4 users synced." for host in HOSTS]
+    assert [line.split(" in ")[0] for line in told(done, "Show how it went")[:2]] == [
+        f"{host}: 4 of 4 users synced" for host in HOSTS
+    ]
+    assert pair.arrived(ALICE, token) is not None
+
+    some = succeeded(pair.play("resync", replication_users=[BOB], replication_full=True, replication_from=MX1))
+    assert told(some, "Show how it went")[0].startswith(f"{MX1}: 1 of 1 users synced")
+
+
+def test_resync_names_who_was_not_synced(pair):
+    with pair.stopped():
+        results = pair.play("resync", replication_users=[ALICE], replication_from=MX1)
+    (message,) = failures(results)
+    assert "0 of 1 users synced, 1 failed" in message and ALICE in message
+    assert "names causes and cures" in told(results, "Show how it went")[-1]
+    succeeded(pair.play("resync", replication_users=[ALICE]))
+
+
+def test_decommission(pair):
+    """It does not begin while something is wrong, unless it is told to."""
+    with pair.stopped():
+        results = pair.play("decommission")
+        assert failures(results) and changes(results) == []
+    pair.module("replicator_replicate", user_mask="*", failed_only=True, wait=True)
+    succeeded(pair.play("verify"))
+    token = pair.deliver(ALICE)
+    announced, done = check_then_run(pair, "decommission")
+    assert told(announced, "Report")[0] == f"{MX1}: replication would be taken down, and the mail stays."
+    assert told(done, "Report")[0] == f"{MX1}: replication is taken down, and the mail stays."
+    for host in HOSTS:
+        assert pair.shell("doveconf -h plugin/mail_replica", host).stdout.strip() == ""
+        assert pair.arrived(ALICE, token, host) is not None
+    succeeded(pair.play("setup"))
+
+
+def test_decommission_of_a_host_whose_peer_is_gone(pair):
+    with pair.stopped():
+        results = pair.play("decommission", replication_hosts=MX1, replication_force=True)
+    assert changes(succeeded(results)) != []
+    succeeded(pair.play("setup"))
+
+
+def messages(pair, host):
+    return {
+        user["username"]: (user["fingerprint"], user["messages"])
+        for user in pair.agent(host).module("mailbox_info", users=EVERYONE)["users"]
+    }
+
+
+def lose_everything(pair, host):
+    """A new host in place of an old one: configured like it, and empty."""
+    pair.shell("systemctl stop dovecot; rm -rf /srv/vmail/*@example.org /var/lib/dovecot/*", host)
+
+
+def test_a_host_is_replaced(pair):
+    """The other one fills it, whoever of the two starts the first sync, and loses nothing."""
+    for user in EVERYONE:
+        pair.deliver(user)
+    succeeded(pair.play("resync"))
+    before = messages(pair, MX1)
+    assert all(count for fingerprint, count in before.values())
+
+    lose_everything(pair, MX2)
+    pair.shell("systemctl start dovecot", MX2)
+    succeeded(pair.play("setup", replication_verify=True))
+    succeeded(pair.play("resync", replication_full=True, replication_from=MX1))
+    assert messages(pair, MX1) == before == messages(pair, MX2)
+
+    # The full host first, which thinks that it knows what the other one has.
+    lose_everything(pair, MX2)
+    pair.shell("sed -i 's/process_min_avail = 1/process_min_avail = 0/' /etc/dovecot/conf.d/11-replication.conf", MX2)
+    pair.shell("systemctl start dovecot", MX2)
+    succeeded(pair.play("resync", replication_from=MX1))
+    assert messages(pair, MX1) == before == messages(pair, MX2)
+    succeeded(pair.play("setup"))
+
+    # The empty host first.
+    lose_everything(pair, MX2)
+    pair.shell("systemctl start dovecot", MX2)
+    succeeded(pair.play("resync", replication_from=MX2))
+    assert messages(pair, MX1) == before == messages(pair, MX2)
+    seen = {host: pair.agent(host).module("replication_info") for host in HOSTS}
+    assert findings(seen) == []
+
+
+def test_what_a_newcomer_sees(pair):
+    """Each playbook from a shell, with nothing but an inventory."""
+    for playbook, *options in (["status"], ["verify"], ["resync"], ["drain", "--check"], ["decommission", "--check"]):
+        done = subprocess.run(
+            runs.playbook_command(pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *options),
+            env=runs.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        assert "Traceback" not in done.stdout + done.stderr and "WARNING" not in done.stdout + done.stderr
+        assert "only-for-the-lab" not in done.stdout
+        time.sleep(0.1)

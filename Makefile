@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule test demo demo-down clean
+.PHONY: help venv lint units sanity integration molecule docs test demo demo-down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ integration: venv ## run the integration tests against a Dovecot pair
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
+
+docs: venv ## write the tables and outputs in docs/ that come from test runs
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
+		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py
 
 test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py

@@ -34,11 +34,11 @@ RULES = []
 PAIR_RULES = []
 
 
-def rule(name, severity, summary, cure, rules=RULES):
+def rule(name, severity, summary, cure, rules=None):
     """Make a function a rule for each host: from a Host it yields dicts of ``evidence`` and what the cure names."""
 
     def add(look):
-        rules.append(Rule(name, severity, summary, cure, look))
+        (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look))
         return look
 
     return add
@@ -754,7 +754,7 @@ def _alt_char_differs(hosts, proof):
         if settings[0]["value"] != settings[1]["value"]:
             parts = [f"{_is(setting)} on {host.name}" for host, setting in zip(hosts, settings)]
             # Where both are set the second one is named.
-            host, setting = next(pair for pair in zip(hosts[::-1], settings[::-1]) if pair[1]["place"])
+            host, setting = [pair for pair in zip(hosts, settings) if pair[1]["place"]][-1]
             mend = _mend(host, setting["place"])
             yield {"host": host.name, "evidence": "dsync_alt_char is " + ", ".join(parts), "mend": mend}
 

@@ -211,6 +211,17 @@ def test_two_hosts_of_one_name_are_refused(pair, tmp_path):
     assert changes(results) == []
 
 
+@pytest.mark.parametrize("pair", ["bullseye"], indirect=True)
+def test_ssh_as_a_user_who_cannot_read_the_configuration(pair):
+    """Dovecot 2.3.13 opens the key of the certificate, which is root's, whoever runs it."""
+    pair.shell("usermod -s /bin/sh vmail")
+    try:
+        (message,) = failures(setup(pair, replication_scheme="ssh"))
+    finally:
+        pair.shell("usermod -s /usr/sbin/nologin vmail")
+    assert "cannot read Dovecot's configuration" in message and "Set replication_ssh_user to root" in message
+
+
 def test_settings_and_sockets(pair):
     """Changes reach the running Dovecot by one reload, and can be taken back."""
     try:

@@ -228,11 +228,11 @@ def apply(pair, finding):
 @pytest.fixture
 def healthy(pair):
     """The pair, which is healthy before and afterwards."""
-    kept = {host: pair.shell(f"cat {OWN}", host).stdout for host in HOSTS}
+    kept = {(host, path): pair.shell(f"cat {path}", host).stdout for host in HOSTS for path in (OWN, SECRET)}
     yield pair
+    for (host, path), text in kept.items():
+        pair.lab.execute(host, "tee", path, stdin=text)
     for host in HOSTS:
-        pair.lab.execute(host, "tee", OWN, stdin=kept[host])
-        pair.lab.execute(host, "tee", SECRET, stdin="doveadm_password = only-for-the-lab\n")
         pair.shell(f"rm -f {EXTRA} /srv/replicator-doveadm /srv/other; systemctl reload dovecot", host)
     time.sleep(0.5)
     for host in HOSTS:

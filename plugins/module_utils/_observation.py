@@ -117,10 +117,13 @@ def settings(configuration):
         "shared_namespaces": sorted(
             {value for match, value in configuration.named(r"namespace\[\d+\]/type\Z") if value in ("shared", "public")}
         ),
+        # The kind of database, as the rest may have a password in it.
         "shared_quota": [
-            value
-            for match, value in configuration.named(r"plugin/quota\w*\Z")
-            if re.match(r"dict:.*(proxy|redis):", value)
+            found.group(1)
+            for found in (
+                re.match(r"dict:.*(proxy|redis):", value) for dummy, value in configuration.named(r"plugin/quota\w*\Z")
+            )
+            if found
         ],
     }
 

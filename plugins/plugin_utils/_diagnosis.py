@@ -299,8 +299,8 @@ def _shared_namespaces(host):
     "Keep the quota on each host (quota = count), or in a database of each host's own.",
 )
 def _shared_quota(host):
-    for value in host.seen["settings"]["shared_quota"]:
-        yield {"evidence": f"quota is {value!r}"}
+    for kind in host.seen["settings"]["shared_quota"]:
+        yield {"evidence": f"quota is kept in a database by {kind}"}
 
 
 # The way to the peer

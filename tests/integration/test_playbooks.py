@@ -160,8 +160,8 @@ def test_a_host_is_replaced(pair):
 SHOWN = """# The playbooks, as they look
 
 What each prints on a healthy pair with Dovecot %(dovecot)s, in this order, written by the test run (`make docs`).
-Names of hosts and users are those of the tests; `inventory.yml` is the one in `README.md`. Tasks that are skipped are not
-shown (`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`).
+Names of hosts and users are those of the tests; `inventory.yml` is the one in `README.md`. Skipped tasks are not shown
+(`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`).
 %(runs)s"""
 RUNS = [
     "setup",

@@ -106,10 +106,19 @@ def test_everything_runs_on(pair, pairing):
     assert ALICE in module("replicator_info", user_mask="a*", transport="doveadm")["users"][0]["username"]
     assert ALICE in module("replicator_wait", until="synced")["synced_users"]
     assert module("mailbox_info", users=[ALICE])["users"][0]["messages"] > 0
+    assert module("replication_info")["peer"]["stage"] == "ok"
+    assert module("mailbox_probe", user=ALICE, token="version", state="arrived", seconds=0)["found"] is False
     written = dict(
         files=[dict(path="/etc/dovecot/conf.d/50-version.conf", content="mail_max_userip_connections = 11\n")]
     )
     assert module("dovecot_config", check=True, **written)["changed"] is True
+    # With the host's own Python, as both hosts take part.
+    verified = runs.play(
+        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.verify"],
+        *["-e", f"replication_probe_user={ALICE}"],
+        commands=commands,
+    )
+    assert runs.succeeded(verified)
     used = runs.play(
         *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.setup"],
         *["--check", "-e", f"ansible_python_interpreter={python}", "--limit", MX1],

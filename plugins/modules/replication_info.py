@@ -124,8 +124,8 @@ replicator:
   type: dict
 accounts:
   description:
-    - "What O(accounts) are, and users that fail, are unlisted, or are being synced: C(exists), C(noreplicate),
-      C(mail_replica), and C(mailboxes), a dict of C(guid) and C(messages) by mailbox."
+    - "What O(accounts) are, and users that fail, are unlisted, or are being synced: C(exists), null when the userdb
+      does not answer, C(noreplicate), C(mail_replica), and C(mailboxes), a dict of C(guid) and C(messages) by mailbox."
   returned: success
   type: dict
 errors:
@@ -190,12 +190,12 @@ def work(session):
     failing = {name for name in statuses if statuses[name].failed}
     result["sample"] = observation.sample(names.intersection(statuses).difference(failing), session.params["sample"])
     about = suspects(replicator).union(session.params["accounts"])
-    found = look_up(session, about.union(result["sample"]))
+    found, answered = look_up(session, about.union(result["sample"]))
     of_users = {account.mail_replica for account in found.values() if account.mail_replica}
     result["peer"] = observation.peer(configuration, of_users, session.params["timeout"], session.module.run_command)
     existing = sorted(about.intersection(found))
     mailboxes = session.mail.mailboxes(existing) if existing else {}
-    result["accounts"] = {name: described(found.get(name), mailboxes.get(name, {})) for name in about}
+    result["accounts"] = {name: described(found.get(name), answered, mailboxes.get(name, {})) for name in about}
     owners = {owner(account, configuration) for account in found.values()}
     for listener in result["listeners"].values():
         shut_out = [uid for uid in owners if uid is not None and observation.cannot_write(listener["path"], uid)]
@@ -227,9 +227,9 @@ def observe_replicator(session, names, limit):
         return {"problem": str(error), "answer": str(error.answer)}
     listed = set(statuses)
     strangers = sorted(listed.difference(names)) if names else []
-    spelt = look_up(session, strangers)
+    spelt, answered = look_up(session, strangers)
     doubles = differing_in_case(listed, names).intersection(spelt)
-    result["strangers"] = first(limit, [name for name in strangers if name not in spelt])
+    result["strangers"] = first(limit, [name for name in strangers if answered and name not in spelt])
     result["doubles"] = first(limit, sorted(doubles))
     result["unlisted"] = first(limit, sorted(names.difference(listed)))
     return result
@@ -247,15 +247,16 @@ def suspects(replicator):
 
 
 def look_up(session, names):
+    """Return the accounts with these names, a dict, and whether the userdb has answered."""
     try:
-        return session.userdb.accounts(names) if names else {}
+        return (session.userdb.accounts(names) if names else {}), True
     except DovecotError:
-        return {}
+        return {}, False
 
 
-def described(account, mailboxes):
+def described(account, answered, mailboxes):
     return {
-        "exists": account is not None,
+        "exists": account is not None if answered else None,
         "noreplicate": account is not None and account.noreplicate,
         "mail_replica": account.mail_replica if account else None,
         "mailboxes": mailboxes,

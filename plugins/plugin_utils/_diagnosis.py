@@ -565,7 +565,9 @@ def _noreplicate_one_sided(host):
 )
 def _account_missing(host):
     if host.peer:
-        names = _where(host, lambda here, there: there["exists"] and not there["noreplicate"] and not here["exists"])
+        names = _where(
+            host, lambda here, there: there["exists"] and not there["noreplicate"] and here["exists"] is False
+        )
         if names:
             evidence = f"{enumerated(names)} {'is' if len(names) == 1 else 'are'} known on {host.peer.name} only"
             yield {"evidence": evidence, "command": resync(names)}
@@ -692,7 +694,7 @@ def _known_missing(host):
     if not host.peer:
         return set()
     there = host.peer.seen.get("accounts", {})
-    return {name for name, account in there.items() if not account["exists"] or account["noreplicate"]}
+    return {name for name, account in there.items() if account["exists"] is False or account["noreplicate"]}
 
 
 @rule(

@@ -102,13 +102,5 @@ def listeners(doveconf):
     rc, out, dummy = doveconf.run("service")
     if rc != 0:
         return set()
-    settings = dict((found.setting, found.value) for found in _config_source.parse(out))
-    base_dir = doveconf.base_dir()
-    paths = set()
-    for name, value in settings.items():
-        parts = name.split("/")
-        if parts[0] == "service" and parts[2:3] in (["unix_listener"], ["fifo_listener"]) and parts[4:] == ["mode"]:
-            # Mode 0 is Dovecot's way to say that there is none.
-            if int(value, 8):
-                paths.add(os.path.join(base_dir, parts[3].replace("\\s", "/")))
-    return paths
+    found = _config_source.listeners(_config_source.parse(out), doveconf.base_dir())
+    return set(path for dummy, path in found)

@@ -16,6 +16,7 @@ COMMENT = re.compile(r"""^((?:[^'"#]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')*)#.*$"
 ASSIGNMENT = re.compile(r"([^\s=]+)\s*=\s*(.*)\Z")
 BLOCK = re.compile(r"(\S+)(?:\s+(.*?))?\s*\{\Z")
 INCLUDE = re.compile(r"!include(?:_try)?\s+(.*)\Z")
+LISTENER = re.compile(r"service/([^/]+)/(?:unix|fifo)_listener/([^/]+)/mode\Z")
 # Filters other than protocol: what is inside holds for some connections only.
 FILTERS = ("local", "remote", "local_name")
 NUMBERED = ("userdb", "passdb", "namespace")
@@ -72,6 +73,16 @@ def last(assignments, setting, protocol=None):
             if assignment.setting == setting and assignment.protocol == scope:
                 return assignment
     return None
+
+
+def listeners(assignments, base_dir):
+    """Return service and path of each UNIX socket and FIFO in what ``doveconf`` prints; one of mode 0 is none."""
+    found = []
+    for assignment in assignments:
+        match = LISTENER.match(assignment.setting)
+        if match and int(assignment.value or "0", 8):
+            found.append((match.group(1), os.path.join(base_dir, match.group(2).replace("\\s", "/"))))
+    return found
 
 
 def _read_text(path):

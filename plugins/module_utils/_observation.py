@@ -48,7 +48,6 @@ FORBIDDEN = ("replication_sync_timeout",)
 LISTENERS = ("replicator-doveadm", "replication-notify", "replication-notify-fifo")
 # Of the services that have them, the one other listener that means something to Dovecot.
 INTERNAL_LISTENER = "replicator"
-LISTENER = r"service/([^/]+)/(?:unix|fifo)_listener/([^/]+)/mode\Z"
 ERRORS_SOCKET = "log-errors"
 # After so many seconds a queue that stands still is seen as such.
 SECOND_LOOK = 1.0
@@ -85,6 +84,10 @@ class Configuration:
         """Return the assignments of the files for which ``wanted`` is true, a list of dicts."""
         return [{"setting": found.setting, "place": found.place} for found in self._written if wanted(found)]
 
+    def listeners(self):
+        """Return service and path of each UNIX socket and FIFO, pairs."""
+        return _config_source.listeners(self._in_force, self.value("base_dir"))
+
     def named(self, pattern):
         """Return what is in force with a name that matches: pairs of match and value."""
         pairs = [(re.match(pattern, found.setting), found.value.strip()) for found in self._in_force]
@@ -110,7 +113,7 @@ def settings(configuration):
         "forbidden": configuration.written(lambda found: found.setting.split("/")[-1] in FORBIDDEN),
         "unknown_listeners": sorted(
             os.path.basename(path)
-            for service, path in _listeners(configuration)
+            for service, path in configuration.listeners()
             if service in ("replicator", "aggregator")
             and os.path.basename(path) not in LISTENERS + (INTERNAL_LISTENER,)
         ),
@@ -132,20 +135,11 @@ def listeners(configuration):
     """Return the sockets of replication: a dict of their names to a dict, see the module's documentation."""
     found = {}
     for name in LISTENERS:
-        paths = [path for dummy, path in _listeners(configuration) if os.path.basename(path) == name]
+        paths = [path for dummy, path in configuration.listeners() if os.path.basename(path) == name]
         expected = os.path.join(configuration.value("base_dir"), name)
         path = expected if expected in paths or not paths else paths[0]
         found[name] = dict(_on_disk(path), configured=paths, path=path)
     return found
-
-
-def _listeners(configuration):
-    """Return service and path of each UNIX socket and FIFO; one of mode 0 is none."""
-    return [
-        (match.group(1), os.path.join(configuration.value("base_dir"), match.group(2).replace("\\s", "/")))
-        for match, mode in configuration.named(LISTENER)
-        if int(mode or "0", 8)
-    ]
 
 
 def _on_disk(path):

@@ -403,6 +403,10 @@ STAGES = {
 }
 
 
+# Where a line that sets another peer or password may be the reason.
+OVERRIDABLE = ("lookup", "connect", "tls_expected", "no_tls", "greeting", "no_password", "password", "ssh")
+
+
 def _rule_for_stage(stage, name, summary, cure):
     @rule(name, ERROR, summary, "%(cure)s")
     def _look(host):
@@ -412,7 +416,7 @@ def _rule_for_stage(stage, name, summary, cure):
             evidence = f"logging in at {at}" + (f": {peer['answer']}" if peer["answer"] else "")
             deciding = "doveadm_password" if "password" in stage else "plugin/mail_replica"
             place = _setting(host, deciding)["place"]
-            overridden = place is not None and not _is_own(place)
+            overridden = stage in OVERRIDABLE and place is not None and not _is_own(place)
             named = {"host": host.name, "peer": peer["host"], "port": peer["port"]}
             yield {"evidence": evidence, "cure": _mend(host, place) if overridden else cure % named}
 

@@ -4,6 +4,7 @@
 
 import pytest
 from conftest import API_KEY, API_URL, MX1, TRANSPORTS
+from runs import changes, failures
 
 MODULES = {
     "replicator_info": {},
@@ -21,6 +22,19 @@ def test_dovecot_without_a_replicator(host_without_replicator, name, transport):
     result = host_without_replicator.module(name, **options)
     assert result["failed"]
     assert "removed in 2.4.0" in result["msg"] and "stay on Dovecot 2.3" in result["msg"]
+
+
+@pytest.mark.parametrize("name, options", [("replication_info", {}), ("mailbox_probe", {"user": "a", "token": "t"})])
+def test_what_looks_at_the_host_without_a_replicator(host_without_replicator, name, options):
+    result = host_without_replicator.module(name, **options)
+    assert result["failed"] and "removed in 2.4.0" in result["msg"]
+
+
+@pytest.mark.parametrize("playbook", ["verify", "status", "resync", "drain", "decommission"])
+def test_playbooks_without_a_replicator(host_without_replicator, playbook):
+    results = host_without_replicator.play(playbook, replication_hosts=MX1)
+    assert all("removed in 2.4.0" in message for message in failures(results)) and failures(results)
+    assert changes(results) == []
 
 
 @pytest.mark.parametrize("name", ["auth-userdb", "anvil"])

@@ -243,12 +243,20 @@ def healthy(pair):
     assert observe(pair) == []
 
 
+# The rows of the table: what was planted, and its findings.
 ROWS = {}
 on_planted = pytest.mark.parametrize("pair", [PLANTED_ON], indirect=True)
 
 
 def note(planted, found):
-    ROWS[planted] = (planted, found)
+    ROWS[planted] = found
+
+
+def noted(pair, planted):
+    """Observe what was planted, and note it for the documentation."""
+    found = observe(pair)
+    note(planted, found)
+    return found
 
 
 @on_planted
@@ -258,19 +266,11 @@ def test_what_is_planted_is_found_and_cured(healthy, planted):
     expected = [item if isinstance(item, tuple) else (MX1, item) for item in expected]
     plant(healthy)
     time.sleep(0.5)
-    found = observe(healthy)
+    found = noted(healthy, planted)
     assert ids(found) == expected
-    note(planted, found)
     if planted not in UNDECIDED:
         apply(healthy, found[0])
         assert expected[0] not in ids(observe(healthy))
-
-
-def found_ids(pair, planted):
-    """Observe what was planted, and note it for the documentation."""
-    found = observe(pair)
-    note(planted, found)
-    return found
 
 
 def cure(pair, found, name):
@@ -284,11 +284,11 @@ def test_a_peer_that_is_stopped(healthy):
     healthy.shell("systemctl stop dovecot", MX2)
     healthy.module("replicator_replicate", users=[ALICE], priority="high")
     time.sleep(1)
-    found = found_ids(healthy, "Dovecot stopped on the peer")
+    found = noted(healthy, "Dovecot stopped on the peer")
     assert ids(found)[:2] == [(MX1, "peer_unreachable"), (MX2, "replicator_unreachable")]
     assert ids(found)[2:] == [(MX1, "users_failing"), (MX1, "starvation")]
     apply(healthy, found[0])
-    found = found_ids(healthy, "users who failed meanwhile")
+    found = noted(healthy, "users who failed meanwhile")
     assert ids(found) == [(MX1, "users_failing"), (MX1, "starvation")]
     assert ALICE in found[0]["evidence"] and "Connection refused" in found[0]["evidence"]
     apply(healthy, found[0])
@@ -299,7 +299,7 @@ def test_a_peer_that_is_stopped(healthy):
 def test_a_peer_that_does_not_answer(healthy):
     with healthy.silent():
         healthy.module("replicator_replicate", users=[ALICE], priority="high")
-        found = found_ids(healthy, "a peer that lets connect and does not answer")
+        found = noted(healthy, "a peer that lets connect and does not answer")
         assert ids(found) == [(MX1, "peer_silent"), (MX1, "syncs_stuck")]
         apply(healthy, found[0])
     healthy.shell("systemctl reload dovecot")
@@ -312,7 +312,7 @@ def test_an_account_that_only_one_host_has(healthy):
     with healthy.account("frank@example.org", hosts=[MX1]):
         healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
         time.sleep(1)
-        found = found_ids(healthy, "an account on one host only")
+        found = noted(healthy, "an account on one host only")
         assert (MX2, "account_missing") in ids(found)
         with healthy.account("frank@example.org", hosts=[MX2]):
             cure(healthy, found, "account_missing")
@@ -326,7 +326,7 @@ def test_noreplicate_on_one_host_only(healthy):
         accounts.enter_context(healthy.account("frank@example.org", hosts=[MX2]))
         healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
         time.sleep(1)
-        found = found_ids(healthy, "`noreplicate` on one host only")
+        found = noted(healthy, "`noreplicate` on one host only")
         assert ids(found)[0] == (MX1, "noreplicate_one_sided")
 
 
@@ -354,7 +354,7 @@ def test_a_mailbox_that_both_hosts_have_made(healthy):
 def test_names_on_the_list_that_should_not_be_there(healthy):
     healthy.shell("doveadm replicator replicate ALICE@example.org")
     time.sleep(1)
-    found = found_ids(healthy, "a mailbox listed in two spellings")
+    found = noted(healthy, "a mailbox listed in two spellings")
     assert ids(found) == [(MX1, "double_entries")]
     apply(healthy, found[0])
     assert observe(healthy) == []
@@ -363,7 +363,7 @@ def test_names_on_the_list_that_should_not_be_there(healthy):
         healthy.module("replicator_replicate", users=[ALICE], priority="high")
         time.sleep(1)
         healthy.shell("doveadm replicator add ghost@example.org")
-    found = found_ids(healthy, "a name that the userdb does not have")
+    found = noted(healthy, "a name that the userdb does not have")
     assert (MX1, "strangers_listed") in ids(found)
     cure(healthy, found, "strangers_listed")
     assert (MX1, "strangers_listed") not in ids(observe(healthy))
@@ -373,7 +373,7 @@ def test_names_on_the_list_that_should_not_be_there(healthy):
 def test_mail_that_is_not_on_the_list(healthy):
     token = healthy.save_unnoticed(ALICE)
     healthy.shell(f"doveadm replicator remove {ALICE}")
-    found = found_ids(healthy, "a user with mail taken off the list")
+    found = noted(healthy, "a user with mail taken off the list")
     assert ids(found) == [(MX1, "mail_unlisted")]
     apply(healthy, found[0])
     assert observe(healthy) == [] and healthy.arrived(ALICE, token) is not None
@@ -394,7 +394,7 @@ def test_a_userdb_that_does_not_list(healthy, files, planted, expected):
     with healthy.replaced(files, [MX1]):
         healthy.shell("systemctl restart dovecot")
         time.sleep(USERDB_SECONDS)
-        assert ids(found_ids(healthy, planted)) == [(MX1, expected)]
+        assert ids(noted(healthy, planted)) == [(MX1, expected)]
     healthy.shell("systemctl restart dovecot")
     time.sleep(USERDB_SECONDS)
 
@@ -438,7 +438,7 @@ def test_the_documentation_shows_what_was_planted(pair):
     """Only when all of it was run."""
     if len(ROWS) < len(PLANTED) + 13:
         pytest.skip("not everything was planted in this run")
-    rows = [row(planted, found) for planted, found in ROWS.values()]
+    rows = [row(planted, found) for planted, found in ROWS.items()]
     text = HEAD + "".join(line + "\n" for line in rows)
     if os.environ.get("MAILOPS_UPDATE_DOCS"):
         TABLE.write_text(text)

@@ -46,6 +46,8 @@ TRANSPORTS = {
 USERDB_SECONDS = 1.1
 INVENTORY = HERE / "inventory.yml"
 MX1, MX2 = HOSTS = ("mx1.example.org", "mx2.example.org")
+# The accounts that the hosts have; see inventory.yml.
+EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
 
 class LabScheduling(LoadScopeScheduling):
@@ -155,6 +157,13 @@ class Pair:
         finally:
             self.shell("systemctl start dovecot", host)
 
+    def tidy(self):
+        """Have on both lists just those who have an account, all synced, whatever tests have left behind."""
+        for host in HOSTS:
+            self.agent(host).module("replicator_user", users=EVERYONE, exclusive=True)
+        for host in HOSTS:
+            self.agent(host).module("replicator_replicate", users=EVERYONE, wait=True, wait_timeout=60)
+
     def listed(self, host=MX1):
         """The names on the replicator's list, as doveadm tells."""
         status = self.shell("doveadm -f tab replicator status '*'", host).stdout
@@ -178,6 +187,12 @@ def pair(request):
     yield hosts
     if not os.environ.get("MAILOPS_LAB_KEEP"):
         lab.down()
+
+
+@pytest.fixture
+def tidied(pair):
+    pair.tidy()
+    return pair
 
 
 @pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])

@@ -7,15 +7,17 @@ import subprocess
 
 import pytest
 import runs
-from conftest import HOSTS, INVENTORY, MX1, MX2
+from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2
 from runs import changes, failures, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
-pytestmark = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
+pytestmark = [
+    pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True),
+    pytest.mark.usefixtures("tidied"),
+]
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
-EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 HOLD = "/etc/dovecot/conf.d/12-replication-hold.conf"
 
 

@@ -15,7 +15,7 @@ import zipfile
 
 import pytest
 import runs
-from conftest import BY_ANSIBLE, HOSTS, MX1, MX2
+from conftest import BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
 from runs import changes, failures, succeeded
 
 ALICE = "alice@example.org"
@@ -137,7 +137,6 @@ with sqlite3.connect("/etc/dovecot/users.sqlite") as database:
     for name in ("alice", "bob", "carol", "dave"):
         database.execute("INSERT OR IGNORE INTO mailboxes VALUES (?)", (name + "@example.org",))
 """
-EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
 
 def iteration_is_explained_and_mended(pair, iterate, settings_file):

@@ -24,7 +24,6 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagn
 # The oldest one, which has troubles that newer ones no longer have.
 PLANTED_ON = "bullseye"
 ALICE = "alice@example.org"
-EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 OWN = "/etc/dovecot/conf.d/11-replication.conf"
 EXTRA = "/etc/dovecot/conf.d/97-planted.conf"
 SECRET = "/etc/dovecot/replication-secret.conf.ext"
@@ -227,8 +226,9 @@ def apply(pair, finding):
 
 
 @pytest.fixture
-def healthy(pair):
+def healthy(tidied):
     """The pair, which is healthy before and afterwards."""
+    pair = tidied
     kept = {(host, path): pair.shell(f"cat {path}", host).stdout for host in HOSTS for path in (OWN, SECRET)}
     yield pair
     for (host, path), text in kept.items():
@@ -236,10 +236,7 @@ def healthy(pair):
     for host in HOSTS:
         pair.shell(f"rm -f {EXTRA} /srv/replicator-doveadm /srv/other; systemctl reload dovecot", host)
     time.sleep(0.5)
-    for host in HOSTS:
-        for name in set(pair.listed(host)).difference(EVERYONE):
-            pair.shell(f"doveadm replicator remove '{name}'", host)
-        pair.agent(host).module("replicator_replicate", user_mask="*", failed_only=True, wait=True, wait_timeout=20)
+    pair.tidy()
     assert observe(pair) == []
 
 
@@ -465,7 +462,7 @@ def nothing_of_a_probe_is_left(pair):
 on_newest = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
 
 
-def test_a_healthy_pair_under_load(pair):
+def test_a_healthy_pair_under_load(tidied):
     """No finding, while mail comes to both hosts all the time, and nothing of the probe is left."""
     stop = threading.Event()
     users = [f"{name}@example.org" for name in ("alice", "bob", "carol")]
@@ -474,16 +471,16 @@ def test_a_healthy_pair_under_load(pair):
         for number in itertools.count():
             if stop.is_set():
                 break
-            pair.deliver(users[number % len(users)], host)
+            tidied.deliver(users[number % len(users)], host)
 
     for user in [*users, "dave@example.org"]:
         # An INBOX that both hosts make for themselves would be trouble of another kind.
-        assert pair.arrived(user, pair.deliver(user)) is not None
+        assert tidied.arrived(user, tidied.deliver(user)) is not None
     threads = [threading.Thread(target=deliver, args=[host]) for host in HOSTS]
     for thread in threads:
         thread.start()
     try:
-        results = succeeded(pair.play("verify", replication_probe_user="dave@example.org"))
+        results = succeeded(tidied.play("verify", replication_probe_user="dave@example.org"))
     finally:
         stop.set()
         for thread in threads:
@@ -492,35 +489,35 @@ def test_a_healthy_pair_under_load(pair):
     notes = [line for line in results if line["task"].endswith(": Note how it went")]
     probes = notes[-1]["result"]["ansible_facts"]["__replication_probes"]
     assert [(way["from"], way["announced"]) for way in probes] == [(MX1, True), (MX2, True)]
-    assert nothing_of_a_probe_is_left(pair)
+    assert nothing_of_a_probe_is_left(tidied)
 
 
 @on_newest
-def test_a_check_run_sends_nothing(pair):
-    results = succeeded(pair.play("verify", "--check", replication_probe_user=ALICE))
+def test_a_check_run_sends_nothing(tidied):
+    results = succeeded(tidied.play("verify", "--check", replication_probe_user=ALICE))
     assert findings_of(results) == [] and changes(results) == []
     assert not any("probe" in line["task"] for line in results if line["status"] == "ok")
 
 
 @on_newest
-def test_setup_verifies(pair):
+def test_setup_verifies(tidied):
     """A green set-up means that mail arrives; with a wrong password it is not green."""
-    ended = succeeded(pair.play("setup", replication_verify=True, replication_probe_user=ALICE))
+    ended = succeeded(tidied.play("setup", replication_verify=True, replication_probe_user=ALICE))
     assert findings_of(ended) == [] and changes(ended) == []
     one_sided = ["-e", '{replication_secret: "{{ inventory_hostname }}"}']
     try:
-        results = pair.play("setup", *one_sided, replication_verify=True)
+        results = tidied.play("setup", *one_sided, replication_verify=True)
         assert {finding["id"] for finding in findings_of(results)} == {"password_refused"}
         assert len(failures(results)) == 2
     finally:
-        succeeded(pair.play("setup"))
+        succeeded(tidied.play("setup"))
 
 
 @on_newest
-def test_one_host_after_the_other(pair, tmp_path):
+def test_one_host_after_the_other(tidied, tmp_path):
     """With serial: 1 the first host cannot be verified before its peer is configured; the last one is."""
     playbook = tmp_path / "rolling.yml"
     playbook.write_text(ROLLING)
-    succeeded(pair.play("setup", replication_state="absent"))
-    results = runs.play(pair.lab, INVENTORY, playbook)
+    succeeded(tidied.play("setup", replication_state="absent"))
+    results = runs.play(tidied.lab, INVENTORY, playbook)
     assert findings_of(succeeded(results)) == []

@@ -7,6 +7,7 @@ order in which a person should read their findings: causes before what follows f
 """
 
 import json
+import shlex
 from collections import namedtuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import parse_version
@@ -599,8 +600,10 @@ def _mailbox_made_twice(host):
             # The one with less in it is changed, as its clients have to fetch it anew.
             less = (mine["messages"], host.name) < (other["messages"], host.peer.name)
             if mine["guid"] != other["guid"] and less:
-                command = (
-                    f"doveadm -o mail_plugins= mailbox update -u '{name}' --mailbox-guid {other['guid']} '{mailbox}'"
+                command = "doveadm -o mail_plugins= mailbox update -u %s --mailbox-guid %s %s" % (
+                    shlex.quote(name),
+                    other["guid"],
+                    shlex.quote(mailbox),
                 )
                 yield {
                     "evidence": f"{mailbox} of {name} has GUID {mine['guid']} and {mine['messages']} messages here, "
@@ -724,7 +727,7 @@ def _double_entries(host):
 def _to_remove(host, kind, text):
     found = host.seen["replicator"].get(kind, {"count": 0})
     if found["count"]:
-        commands = [f"doveadm replicator remove '{name}'" for name in found["first"]]
+        commands = [f"doveadm replicator remove -- {shlex.quote(name)}" for name in found["first"]]
         yield {"evidence": text % enumerated(found["first"]), "command": "; ".join(commands)}
 
 

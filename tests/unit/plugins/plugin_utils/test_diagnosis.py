@@ -156,7 +156,7 @@ def test_a_mailbox_made_twice_is_told_on_the_host_with_less_in_it(seen):
     seen[MX1]["replicator"]["failing"] = {"count": 1, "first": [{"username": "alice", "success_age": None}]}
     first = findings(seen)[0]
     assert (first["host"], first["id"]) == (MX2, "mailbox_made_twice")
-    assert "--mailbox-guid a 'INBOX'" in first["cure"]
+    assert "--mailbox-guid a INBOX" in first["cure"]
 
 
 def test_ids_are_unique():

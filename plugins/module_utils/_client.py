@@ -42,6 +42,10 @@ class ReplicatorClient:
         """Return the entries that match the mask: a dict of UserStatus by name."""
         raise NotImplementedError()
 
+    def names(self, mask="*"):
+        """Return the names of the entries that match the mask, a collection without doubles."""
+        return self.users(mask).keys()
+
     def dsyncs(self):
         """Return the list of DsyncSlot: as many as have ever been used at once, none after a start."""
         raise NotImplementedError()

@@ -26,3 +26,7 @@ class DovecotError(Exception):
         if self.cure:
             text += " Next step: %s." % self.cure.rstrip(".")
         return text
+
+
+class Silence(DovecotError):
+    """No answer came in the time that was given for it."""

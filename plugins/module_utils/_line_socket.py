@@ -6,7 +6,7 @@ import errno
 import socket
 from collections import deque
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Silence
 
 CHUNK = 1 << 16
 
@@ -60,12 +60,35 @@ class LineSocket:
             line = self.read_line()
         return None if line is None else lines
 
+    def read_burst(self, last, pause):
+        """Return all lines up to one that begins with ``last``, after which the server sends nothing unasked.
+
+        Nothing is done between reads, so that the server hardly ever has to wait for us. None when the stream ends
+        before.
+
+        :arg pause: longest silence accepted once the answer has begun, in seconds
+        """
+        chunks = [self._rest]
+        patience = self._socket.gettimeout()
+        while not chunks[-1].endswith(b"\n") or not _last_line(chunks).startswith(last):
+            chunk = self._receive()
+            if not chunk:
+                return None
+            chunks.append(chunk)
+            self._socket.settimeout(min(pause, patience))
+        self._socket.settimeout(patience)
+        self._rest = b""
+        lines = list(self._lines)
+        self._lines.clear()
+        return lines + b"".join(chunks).split(b"\n")[:-1]
+
     def close(self):
         self._socket.close()
 
     def failure(self, answer, cause=None, cure=None):
         """Return the DovecotError for something that went wrong in talking over this socket."""
-        return DovecotError("Talking to %s" % self.path, _text(answer), cause, cure)
+        kind = Silence if isinstance(answer, socket.timeout) else DovecotError
+        return kind("Talking to %s" % self.path, _text(answer), cause, cure)
 
     def _receive(self):
         try:
@@ -74,6 +97,16 @@ class LineSocket:
             return b""
         except OSError as error:
             raise self.failure(error) from error
+
+
+def _last_line(chunks):
+    """Return the last line of a text in chunks, of which the last one ends with a newline."""
+    tail = chunks[-1]
+    for chunk in reversed(chunks[:-1]):
+        if b"\n" in tail[:-1]:
+            break
+        tail = chunk + tail
+    return tail[:-1].rpartition(b"\n")[2]
 
 
 def _text(answer):

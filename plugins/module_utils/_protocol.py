@@ -48,9 +48,10 @@ def tab_unescape(text):
     >>> tab_unescape("tab\x01there")
     'tab\there'
     """
+    if "\x01" not in text:
+        return text
     head, *parts = text.split("\x01")
     pieces = [head]
-    parts = iter(parts)
     for part in parts:
         pieces.append(_UNESCAPED.get(part[:1], part[:1]) + part[1:])
     return "".join(pieces)
@@ -63,7 +64,8 @@ def encode_line(*fields):
 
 def decode_line(line):
     """Return the fields of one line of the protocol (bytes without the newline)."""
-    return [tab_unescape(field) for field in line.decode("utf-8", "surrogateescape").split("\t")]
+    text = line.decode("utf-8", "surrogateescape")
+    return text.split("\t") if "\x01" not in text else [tab_unescape(field) for field in text.split("\t")]
 
 
 def moment_at(seconds, now):
@@ -101,6 +103,17 @@ def parse_user(line, now):
 def parse_users(lines, now):
     """Return the answer to ``STATUS mask`` as a dict of UserStatus by name."""
     return {status.username: status for status in (parse_user(line, now) for line in lines)}
+
+
+def parse_names(lines):
+    """Return the names in the answer to ``STATUS mask``, a set; many times as fast as parsing whole rows."""
+    names = set()
+    for line in lines:
+        name, tab = line.partition(b"\t")[:2]
+        if not tab:
+            raise ValueError("a status row of one column: %r" % line)
+        names.add(decode_line(name)[0])
+    return names
 
 
 def parse_slots(lines):

@@ -44,6 +44,9 @@ class SocketClient(ReplicatorClient):
         lines = self._paragraph("STATUS", mask)
         return self._parsed(_protocol.parse_users, lines, time.time())
 
+    def names(self, mask="*"):
+        return self._parsed(_protocol.parse_names, self._paragraph("STATUS", mask))
+
     def dsyncs(self):
         return self._parsed(_protocol.parse_slots, self._paragraph("STATUS-DSYNC"))
 

@@ -11,7 +11,7 @@ import os
 import re
 from collections import namedtuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Silence
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import decode_line, encode_line
@@ -28,6 +28,8 @@ LISTING_FAILED = (
 WINDOW = 100
 # From so many names on, one listing of all users is cheaper for the userdb than a look-up of each.
 LISTING_PAYS = 100
+# A listing that has begun and is silent for so many seconds has stopped.
+LISTING_PAUSE = 3
 # Names that a look-up gives back as they are. A listed name may be spelt otherwise, or refused by auth_username_chars.
 PLAIN = re.compile(r"[a-z0-9._@-]+\Z")
 
@@ -82,8 +84,13 @@ class Userdb(Accounts):
 
     def __init__(self, base_dir, timeout):
         super(Userdb, self).__init__()
-        self._socket = LineSocket(os.path.join(base_dir, USERDB_SOCKET), timeout, CURES)
+        self._path = os.path.join(base_dir, USERDB_SOCKET)
+        self._timeout = timeout
         self._last_id = 0
+        self._connect()
+
+    def _connect(self):
+        self._socket = LineSocket(self._path, self._timeout, CURES)
         while True:
             fields = self._read()
             if fields[0] == "VERSION" and fields[1] != MAJOR:
@@ -104,19 +111,31 @@ class Userdb(Accounts):
         return found
 
     def names(self, mask="*"):
+        """Return all names that match the mask, a set.
+
+        Dovecot stops a listing whose reader is slow, and up to 2.3.21 may forget to go on: worker_input_resume() in
+        src/auth/auth-worker-server.c reads the socket of its worker, and where nothing new has come leaves the lines
+        that it had read before. That lasts a minute, until the worker is found idle. So nothing is done while the
+        list is read, and one that stops is asked for again.
+        """
+        try:
+            return self._listed(mask, LISTING_PAUSE)
+        except Silence:
+            self._socket.close()
+            self._connect()
+            return self._listed(mask, self._timeout)
+
+    def _listed(self, mask, pause):
         request = self._next_id()
         self._socket.write(encode_line("LIST", request, "service=doveadm"))
-        matches = mask_matcher(mask)
-        names = set()
-        while True:
-            fields = self._read()
-            if fields[:2] == ["LIST", request]:
-                if matches(fields[2]):
-                    names.add(fields[2])
-            elif fields[:2] == ["DONE", request]:
-                if "fail" in fields[2:]:
-                    raise self._socket.failure(*LISTING_FAILED)
-                return names
+        lines = self._socket.read_burst(encode_line("DONE", request, "")[:-1], pause)
+        if lines is None:
+            raise self._closed()
+        fields = [decode_line(line) for line in lines]
+        if "fail" in fields[-1][2:]:
+            raise self._socket.failure(*LISTING_FAILED)
+        names = {field[2] for field in fields if field[:2] == ["LIST", request]}
+        return names if mask == "*" else set(filter(mask_matcher(mask), names))
 
     def close(self):
         self._socket.close()
@@ -157,12 +176,15 @@ class Userdb(Accounts):
     def _read(self):
         line = self._socket.read_line()
         if line is None:
-            raise self._socket.failure(
-                "it closed the connection",
-                "Dovecot was stopped or reloaded, or its auth process has died",
-                "look at Dovecot's log, then run the task again",
-            )
+            raise self._closed()
         return decode_line(line)
+
+    def _closed(self):
+        return self._socket.failure(
+            "it closed the connection",
+            "Dovecot was stopped or reloaded, or its auth process has died",
+            "look at Dovecot's log, then run the task again",
+        )
 
 
 def account_of(username, fields):

@@ -216,7 +216,7 @@ ADDED_PRIORITY = "low"
 def work(session):
     params = session.params
     check_combination(session)
-    listed = session.client.users()
+    listed = session.client.names()
     plan, kept_out = make_plan(session, listed)
     result = dict(
         changed=bool(plan.add or plan.remove),

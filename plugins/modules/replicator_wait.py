@@ -190,7 +190,7 @@ def work(session):
         return result
     names = session.named_users()
     if names is None:
-        names = list(session.client.users(params["user_mask"] or "*"))
+        names = list(session.client.names(params["user_mask"] or "*"))
         if not names:
             session.warn("No user on the replicator's list matches %s." % (params["user_mask"] or "*"))
     session.wait(names, params["timeout"], result, Until(params["until"], params["max_failed"]))

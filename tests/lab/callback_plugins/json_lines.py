@@ -3,6 +3,7 @@
 """Ansible's results as data: a JSON object a line for each result of a task on a host."""
 
 import json
+import time
 
 from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.plugins.callback import CallbackBase
@@ -11,7 +12,9 @@ DOCUMENTATION = """
 name: json_lines
 type: stdout
 short_description: results as lines of JSON
-description: Prints an object with C(host), C(task), C(status) and C(result) for each result.
+description:
+  - Prints an object with C(host), C(task), C(status), C(result) and C(seconds) for each result. The seconds are those
+    of the task on this host, as the controller sees them.
 """
 
 
@@ -20,8 +23,17 @@ class CallbackModule(CallbackBase):
     CALLBACK_TYPE = "stdout"
     CALLBACK_NAME = "json_lines"
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._began = {}
+
+    def v2_runner_on_start(self, host, task):
+        self._began[host.get_name(), task._uuid] = time.monotonic()
+
     def _print(self, status, result):
+        began = self._began.get((result._host.get_name(), result._task._uuid), time.monotonic())
         line = {
+            "seconds": round(time.monotonic() - began, 3),
             "host": result._host.get_name(),
             "task": result._task.get_name(),
             "action": result._task.action,

@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs test demo demo-down clean
+.PHONY: help venv lint units sanity integration molecule docs test bench demo demo-down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ docs: venv ## write the tables and outputs in docs/ that come from test runs
 
 test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py
+
+bench: venv ## measure against a live Dovecot and write docs/benchmarks.md; BENCH=--full for more rounds
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r tests/bench/requirements.txt
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/bench/bench.py $(BENCH)
 
 demo: venv ## start a Dovecot pair to play with
 	@$(RUN) python tests/lab/demo.py

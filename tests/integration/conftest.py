@@ -21,6 +21,7 @@ sys.path.insert(0, str(HERE.parent / "lab"))
 
 import runs  # noqa: E402
 from lab import RELEASES, Lab  # noqa: E402
+from still import USERDB_SECONDS, Still  # noqa: E402
 
 WITH_REPLICATOR = ["bullseye", "bookworm", "bookworm-backports"]
 WITHOUT_REPLICATOR = ["trixie"]
@@ -42,8 +43,6 @@ TRANSPORTS = {
     "doveadm": {},
     "http": {"api_url": API_URL, "api_key": API_KEY},
 }
-# Dovecot looks at most once a second whether a passwd-file has changed.
-USERDB_SECONDS = 1.1
 INVENTORY = HERE / "inventory.yml"
 MX1, MX2 = HOSTS = ("mx1.example.org", "mx2.example.org")
 # The accounts that the hosts have; see inventory.yml.
@@ -206,70 +205,9 @@ def host_without_replicator(request):
         lab.down()
 
 
-class Still:
-    """A Dovecot beside the pair's, whose replicator keeps its list and starts no sync.
-
-    So its state is what the commands make of it, and nothing else. Any state can be given to it.
-    """
-
-    HOME = "/srv/still"
-    CONFIG = f"{HOME}/dovecot.conf"
-    SETTINGS = f"""
-base_dir = /run/still
-state_dir = {HOME}/state
-log_path = {HOME}/log
-protocols =
-ssl = no
-mail_location = maildir:~/Maildir
-mail_uid = vmail
-mail_gid = vmail
-passdb {{
-  driver = passwd-file
-  args = {HOME}/users
-}}
-userdb {{
-  driver = passwd-file
-  args = {HOME}/users
-}}
-replication_max_conns = 0
-service replicator {{
-  process_min_avail = 1
-  unix_listener replicator-doveadm {{
-    mode = 0600
-  }}
-}}
-service doveadm {{
-  unix_listener doveadm-server {{
-    mode = 0600
-  }}
-}}
-"""
-
-    def __init__(self, pair):
-        self.lab = pair.lab
-        self.agent = runs.Agent(pair.lab, MX1)
-        self.stop()
-        self.lab.execute(MX1, "mkdir", "-p", f"{self.HOME}/state", "/run/still")
-        self.lab.execute(MX1, "tee", self.CONFIG, stdin=self.SETTINGS)
-        self.have_users({"someone": ""})
-        self.agent.shell(f"dovecot -c {self.CONFIG} > /dev/null 2>&1")
-
-    def have_users(self, fields):
-        """Have these users in the userdb, a dict of names to extra fields, from a second later on."""
-        entries = "".join(f"{name}:{{PLAIN}}lab:5000:5000::{self.HOME}/mail::{fields[name]}\n" for name in fields)
-        self.lab.execute(MX1, "tee", f"{self.HOME}/users", stdin=entries)
-        time.sleep(USERDB_SECONDS)
-
-    def module(self, name, /, **options):
-        return self.agent.module(name, config_file=self.CONFIG, **options)
-
-    def stop(self):
-        self.agent.shell(f"! test -e {self.CONFIG} || doveadm -c {self.CONFIG} stop; rm -rf {self.HOME}")
-
-
 @pytest.fixture(scope="module")
 def still(pair):
-    dovecot = Still(pair)
+    dovecot = Still(pair.lab, MX1)
     yield dovecot
     dovecot.stop()
     dovecot.agent.close()

@@ -75,7 +75,8 @@ def changes(results):
 
 def succeeded(results):
     """The results of a playbook run, of which no task has failed."""
-    assert failures(results) == []
+    failed = failures(results)
+    assert not failed, failed
     return results
 
 

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The floor: the round trips of ``replicator_user`` with users to add, and nothing else.
+
+Arguments: base_dir, and a file with a name in each line. Reads the list and the userdb, looks up each name that is not
+on the list, queues it, and reads the overview. No check of any answer, no escaping, no message.
+"""
+
+import os
+import socket
+import sys
+
+WINDOW = 100
+
+
+def connect(path):
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(path)
+    return connection, connection.makefile("rb")
+
+
+def main():
+    base_dir, names_file = sys.argv[1:]
+    with open(names_file, "rb") as lines:
+        names = lines.read().split()
+    replicator, answers = connect(os.path.join(base_dir, "replicator-doveadm"))
+    answers.readline()
+    replicator.sendall(b"VERSION\treplicator-doveadm-client\t1\t0\nSTATUS\t*\n")
+    listed = set()
+    for line in iter(answers.readline, b"\n"):
+        listed.add(line.partition(b"\t")[0])
+    userdb, accounts = connect(os.path.join(base_dir, "auth-userdb"))
+    while not accounts.readline().startswith(b"SPID"):
+        pass
+    userdb.sendall(b"VERSION\t1\t0\nLIST\t1\tservice=doveadm\n")
+    listing = b""
+    while b"DONE\t" not in listing[-20:]:
+        listing += userdb.recv(1 << 16)
+    new = [name for name in names if name not in listed]
+    waiting = 0
+    for number, name in enumerate(new, 2):
+        userdb.sendall(b"USER\t%d\t%s\tservice=doveadm\n" % (number, name))
+        waiting += 1
+        if waiting == WINDOW:
+            accounts.readline()
+            waiting -= 1
+    for _answer in range(waiting):
+        accounts.readline()
+    for name in new:
+        replicator.sendall(b"REPLICATE\tlow\t\t%s\n" % name)
+        answers.readline()
+    replicator.sendall(b"STATUS\n")
+    while answers.readline() != b"\n":
+        pass
+
+
+if __name__ == "__main__":
+    main()

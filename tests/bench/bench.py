@@ -251,15 +251,19 @@ class Bench:
                 self.playbook(what, name, inventory, ANSIBLE_FORKS=str(forks))
 
     def fleet_inventory(self, pairs):
-        """Write an inventory of so many pairs, in one group, and return its path."""
+        """Write an inventory of so many pairs, a group for each, and return its path."""
         ports = {host.name: host.port for host in self.lab.up(RELEASE)}
-        hosts = {}
+        groups = {}
         for pair in range(pairs):
-            for own, peer in (HOSTS, HOSTS[::-1]):
-                hosts[f"{own[:3]}-{pair:03d}"] = dict(ansible_port=ports[own], replication_peer=peer)
+            group = f"pair_{pair:03d}"
+            hosts = {
+                f"{own[:3]}-{pair:03d}": dict(ansible_port=ports[own], replication_peer=peer)
+                for own, peer in (HOSTS, HOSTS[::-1])
+            }
+            groups[group] = {"hosts": hosts, "vars": {"replication_group": group}}
         shared = yaml.safe_load(INVENTORY.read_text())["dovecot_replication"]["vars"]
         path = self.lab.directory / "fleet.yml"
-        path.write_text(json.dumps({"dovecot_replication": {"hosts": hosts, "vars": shared}}))
+        path.write_text(json.dumps({"dovecot_replication": {"children": groups, "vars": shared}}))
         return path
 
     def run(self):

@@ -17,6 +17,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import DoveadmMail, HttpMail
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
+    NAMED_IN_MESSAGES,
     check_names,
     differing_in_case,
     enumerated,
@@ -117,7 +118,7 @@ class Session:
             session.fail(session._explained(error))
         finally:
             session._close()
-        session.module.exit_json(**result)
+        session.module.exit_json(invocation=session._invocation(), **result)
 
     @property
     def check_mode(self):
@@ -321,7 +322,17 @@ class Session:
         self.module.warn(text)
 
     def fail(self, message, **result):
-        self.module.fail_json(msg=message, **result)
+        self.module.fail_json(msg=message, invocation=self._invocation(), **result)
+
+    def _invocation(self):
+        """Return the options as a result repeats them.
+
+        ansible-core before 2.21 does that in every result, and a list of all users is megabytes in each job event.
+        """
+        options = dict(self.params)
+        if len(options.get("users") or ()) > NAMED_IN_MESSAGES:
+            options["users"] = [enumerated(options["users"])]
+        return dict(module_args=options)
 
     def _close(self):
         for connection in (self._client, self._userdb):

@@ -10,10 +10,13 @@ import time
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import Outcome, Until
 
 # A slice lasts a share of the time waited so far, within these seconds: soon a first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
+# The option that lists users, and its aliases.
+USERS = {"users", *USER_OPTIONS["users"]["aliases"]}
 # What sending and starting the module takes is left out of the last slice, so that the task ends at its deadline.
 LONGEST_START_UP = 1.0
 
@@ -63,7 +66,12 @@ class WaitingAction(ActionBase):
         return result
 
     def _slice(self, task_vars, **wait):
-        return self._execute_module(module_args={**self._task.args, "_wait_slice": wait}, task_vars=task_vars)
+        options = dict(self._task.args)
+        if "names" in wait:
+            # These are all that the module will look at; a list of all users would be sent again with each slice.
+            for name in USERS.intersection(options):
+                options[name] = []
+        return self._execute_module(module_args={**options, "_wait_slice": wait}, task_vars=task_vars)
 
     def _show(self, text, task_vars):
         if not self._task.no_log:

@@ -176,3 +176,12 @@ def test_a_userdb_that_cannot_be_listed_is_explained(pair):
         assert "cannot list its users" in result["msg"] and "iterate_query" in result["msg"]
     finally:
         pair.shell(f"cp -a /srv/auth {auth}; doveadm reload; sleep 1")
+
+
+def test_a_result_does_not_repeat_a_long_list_of_users(pair):
+    """ansible-core before 2.21 puts the options of a task into each result, and so into each event of a job."""
+    names = [f"user{number}@example.org" for number in range(10, 22)]
+    options = ["-e", "ansible_inject_invocation=true"]
+    result = pair.module("replicator_user", users=names, check_userdb=False, check=True, ansible_options=options)
+    assert result["added"] == names
+    assert result["invocation"]["module_args"]["users"] == [", ".join(names[:10]) + " and 2 more"]

@@ -19,6 +19,8 @@ TLS = {
 REFUSALS = [
     ({"replication_group": "all_mx1"}, "has 1 hosts, but a pair is exactly two"),
     ({"replication_group": "nosuch"}, "has 0 hosts, but a pair is exactly two"),
+    # The host that replication_peer names is one of three others: its inventory name may be any of them.
+    ({"replication_group": "two_pairs", "replication_peer": MX2}, "has 4 hosts, but a pair is exactly two"),
     ({"replication_group": "others"}, "is not in the inventory group others"),
     ({"replication_peer": MX1}, "is this host itself"),
     ({"replication_peer": "MX1.example.ORG"}, "is this host itself"),
@@ -64,6 +66,7 @@ REFUSALS = [
 GROUPS = """
 all_mx1: {hosts: {mx1.example.org: }}
 others: {hosts: {a.example.org: , b.example.org: }}
+two_pairs: {children: {all_mx1: , others: }, hosts: {mx2.example.org: }}
 """
 
 

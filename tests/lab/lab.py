@@ -256,14 +256,17 @@ class Host(NamedTuple):
 
 
 class Lab:
-    """The hosts of one name. ``up`` may be called again at any time; it keeps what is sound."""
+    """The hosts of one name. ``up`` may be called again at any time; it keeps what is sound.
+
+    Labs of two checkouts do not meet when MAILOPS_LAB_SUFFIX makes their names differ.
+    """
 
     def __init__(self, name):
-        self.name = name
+        self.name = name + os.environ.get("MAILOPS_LAB_SUFFIX", "")
         with alone():
             self.engine = Engine.find()
         self.network = f"{PREFIX}-{name}"
-        self.directory = STATE / name
+        self.directory = STATE / self.name
 
     @property
     def inventory(self):

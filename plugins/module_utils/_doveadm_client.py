@@ -54,7 +54,7 @@ class DoveadmClient(ReplicatorClient):
         out = self._run(*arguments)
         try:
             return parse(json.loads(out))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DovecotError(self._tried(arguments), "cannot make sense of its answer, %s" % error) from error
 
     def _run(self, command, *arguments, **options):

@@ -15,7 +15,7 @@ def parse_duration(option, text):
 
     :arg option: name of the option it was given for, for the message of the DovecotError
     """
-    match = re.match(r"\s*(\d+)\s*([smhdw]?)\s*\Z", str(text))
+    match = re.match(r"\s*([0-9]{1,12})\s*([smhdw]?)\s*\Z", str(text))
     if not match:
         raise DovecotError(
             "Reading %s" % option,

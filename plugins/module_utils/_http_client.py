@@ -14,6 +14,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils import
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import UPGRADE_GUIDE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LONGEST_ANSWER
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import (
     LISTING_FAILED,
@@ -24,6 +25,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userd
 API_PATH = "/doveadm/v1"
 # Commands in a request. An empty reply loses the answers to all of them.
 BATCH = 100
+
+# How much of a refusal's text is passed on, in characters.
+SHOWN = 500
 
 # Exit codes of doveadm, as the API passes them on.
 USAGE = 64
@@ -109,7 +113,7 @@ class HttpApi:
         try:
             connection.request("POST", self._path, json.dumps(commands).encode("utf-8"), self._headers)
             response = connection.getresponse()
-            body = response.read().decode("utf-8", "surrogateescape")
+            body = response.read(LONGEST_ANSWER + 1)
         except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError):
             raise self._failure(
                 "an empty reply",
@@ -132,7 +136,11 @@ class HttpApi:
             ) from error
         finally:
             connection.close()
+        if len(body) > LONGEST_ANSWER:
+            raise self._failure("an answer of more than %d bytes" % LONGEST_ANSWER, None, "check who answers there")
+        body = body.decode("utf-8", "surrogateescape")
         if response.status != 200:
+            body = body[:SHOWN]
             answer = "%s %s%s" % (response.status, response.reason, ": " + body if body else "")
             raise self._failure(answer, *REMEDIES.get(response.status, (None, SEE_LOG)))
         return body
@@ -140,7 +148,7 @@ class HttpApi:
     def _answers(self, body):
         try:
             return [_answer(kind, value) for kind, value, dummy in json.loads(body)]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise self._failure("no JSON that makes sense: %.200r" % body, None, SEE_LOG) from error
 
     def _failure(self, answer, cause, cure):
@@ -205,7 +213,10 @@ class HttpUserdb(Accounts):
         listing = self._api.call_all([("user", {"userMask": ["*"]})])[0]
         if isinstance(listing, ApiError):
             raise DovecotError("Asking %s for all users" % self._api.url, *LISTING_FAILED)
-        return set(filter(mask_matcher(mask), listing["userList"]))
+        try:
+            return set(filter(mask_matcher(mask), map(_rows.text_of, listing["userList"])))
+        except (TypeError, KeyError):
+            raise self._nonsense(listing) from None
 
     def _look_up(self, names):
         # One unknown name hides the answers for all others, so each has a command of its own.
@@ -218,10 +229,14 @@ class HttpUserdb(Accounts):
             if answer.code != NO_USER:
                 raise self._api.refusal("user", answer)
             return None
-        fields = answer.get(name)
-        if fields is None:
-            return None
-        return account_of(fields.get("user", name), fields)
+        try:
+            fields = answer.get(name)
+            return None if fields is None else account_of(_rows.text_of(fields.get("user", name)), fields)
+        except (AttributeError, TypeError):
+            raise self._nonsense(answer) from None
+
+    def _nonsense(self, answer):
+        return DovecotError("Asking %s for users" % self._api.url, "cannot make sense of its answer %.200r" % (answer,))
 
 
 def _tls_context(ca_path, validate_certs):
@@ -241,4 +256,6 @@ def _tls_context(ca_path, validate_certs):
 def _answer(kind, value):
     if kind == "doveadmResponse":
         return value
+    if not isinstance(value, dict):
+        raise TypeError("no error")
     return ApiError(value["type"], value.get("exitCode"))

@@ -9,6 +9,12 @@ from collections import deque
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Silence
 
 CHUNK = 1 << 16
+# No name and no row of Dovecot's comes near to this; its own processes take lines of some kilobytes.
+LONGEST_LINE = 1 << 20
+# The list of a million users takes two thirds of this. Each line counts for more than its bytes, as memory does.
+LONGEST_ANSWER = 1 << 27
+LINE_COSTS = 50
+NO_DOVECOT = ("this is not Dovecot's socket but something else's", "look who listens there, `ss -xlp` tells")
 
 
 class LineSocket:
@@ -40,6 +46,11 @@ class LineSocket:
         except OSError as error:
             raise self.failure(error) from error
 
+    @property
+    def unread(self):
+        """What has come and was not read, some of it, as bytes."""
+        return self._lines[0] if self._lines else self._rest
+
     def read_line(self):
         """Return the next line without its newline, or None at the end of the stream."""
         while not self._lines:
@@ -48,15 +59,21 @@ class LineSocket:
                 return None
             lines = (self._rest + chunk).split(b"\n")
             self._rest = lines.pop()
+            if len(self._rest) > LONGEST_LINE:
+                raise self.failure("a line of more than %d bytes" % LONGEST_LINE, *NO_DOVECOT)
             self._lines.extend(lines)
         return self._lines.popleft()
 
     def read_paragraph(self):
         """Return the lines before an empty line, or None when the stream ends before it."""
         lines = []
+        size = 0
         line = self.read_line()
         while line:
             lines.append(line)
+            size += len(line) + LINE_COSTS
+            if size > LONGEST_ANSWER:
+                raise self._endless()
             line = self.read_line()
         return None if line is None else lines
 
@@ -69,12 +86,16 @@ class LineSocket:
         :arg pause: longest silence accepted once the answer has begun, in seconds
         """
         chunks = [self._rest]
+        size = 0
         patience = self._socket.gettimeout()
         while not chunks[-1].endswith(b"\n") or not _last_line(chunks).startswith(last):
             chunk = self._receive()
             if not chunk:
                 return None
             chunks.append(chunk)
+            size += len(chunk) + LINE_COSTS * chunk.count(b"\n")
+            if size > LONGEST_ANSWER:
+                raise self._endless()
             self._socket.settimeout(min(pause, patience))
         self._socket.settimeout(patience)
         self._rest = b""
@@ -89,6 +110,9 @@ class LineSocket:
         """Return the DovecotError for something that went wrong in talking over this socket."""
         kind = Silence if isinstance(answer, socket.timeout) else DovecotError
         return kind("Talking to %s" % self.path, _text(answer), cause, cure)
+
+    def _endless(self):
+        return self.failure("an answer of more than %d bytes" % LONGEST_ANSWER, *NO_DOVECOT)
 
     def _receive(self):
         try:

@@ -27,6 +27,8 @@ INTO_FILE = ["sh", "-c", 'file=$1; shift; exec "$@" > "$file"', "sh"]
 LEAVES_INBOX_ALONE = (2, 3, 15)
 # What timeout(1) ends with.
 TIMED_OUT = 124
+# What comes of rows that are none.
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 CURE = "run `doveadm mailbox status -u USER all '*'` for that user and look at Dovecot's log"
 
 
@@ -118,7 +120,7 @@ class DoveadmMail:
                 with open(answer.name, encoding="utf-8", errors="surrogateescape") as text:
                     for row in rows_in(iter(lambda: text.read(CHUNK), "")):
                         take(row["username"], row)
-            except (ValueError, KeyError, TypeError) as error:
+            except NONSENSE as error:
                 raise DovecotError(tried, "cannot make sense of its answer, %r" % error, cure=CURE) from error
 
 
@@ -154,7 +156,7 @@ class HttpMail:
                     mailboxes.add_mailbox(name, row)
                 for row in messages:
                     mailboxes.add_message(name, row)
-            except (ValueError, KeyError, TypeError) as error:
+            except NONSENSE as error:
                 raise DovecotError(
                     "Asking %s" % self._api.url, "cannot make sense of its answer, %r" % error, cure=CURE
                 ) from error

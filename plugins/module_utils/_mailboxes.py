@@ -14,6 +14,8 @@ STATUS_FIELDS = ["guid", "uidvalidity", "uidnext", "vsize"]
 MESSAGE_FIELDS = ["mailbox", "uid", "guid", "flags"]
 # Of 64 digits, so many tell mailboxes apart with certainty.
 DIGITS = 32
+# In characters; a row has the name of a mailbox, a number, a GUID and flags.
+LONGEST_ROW = 1 << 20
 OWN_FLAGS = {"\\Recent"}
 
 
@@ -112,6 +114,8 @@ def rows_in(chunks):
             try:
                 row, end = decode(text)
             except ValueError:
+                if len(text) > LONGEST_ROW:
+                    raise ValueError("a row that does not end: %.100r" % text) from None
                 break  # the rest of it is still to come
             yield row
             text = text[end:]

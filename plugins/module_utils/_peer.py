@@ -16,6 +16,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
 
 # Minor version 0: without it the peer talks in several channels.
 GREETING = b"VERSION\tdoveadm-server\t1\t0\n"
+LONGEST_LINE = 500
 WANTS_PASSWORD, WELCOME = b"-", b"+"
 # In dsync_remote_cmd.
 VARIABLE = re.compile(r"%(?:\{(\w+)\}|(\w))")
@@ -93,9 +94,9 @@ def _authenticate(connection, replica, settings, timeout):
 
 
 def _line(connection):
-    """Return a line without its end, what came of it when the connection was closed."""
+    """Return a line without its end, what came of it when the connection was closed or the line does not end."""
     line = b""
-    while not line.endswith(b"\n"):
+    while not line.endswith(b"\n") and len(line) < LONGEST_LINE:
         byte = connection.recv(1)
         if not byte:
             break

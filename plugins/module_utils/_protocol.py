@@ -6,6 +6,7 @@ The source of each fact is Dovecot's own code: src/replication/replicator/dovead
 src/lib/strescape.c for the escaping.
 """
 
+import re
 from collections import namedtuple
 
 # A moment in the past: ``time`` in Unix seconds, None where a transport does not tell it; ``age`` in seconds.
@@ -31,7 +32,15 @@ OVERVIEW_KEYS = {
     "Total number of known users": "known_users",
 }
 
+PRIORITIES = ("none", "low", "high", "sync")
+NUMBER = re.compile(r"-?[0-9]{1,20}\Z")
+# The last second of the year 9999, beyond which nothing is a time.
+LAST_TIME = 253402300799
+# Columns of a row of ``STATUS mask`` in Dovecot before 2.2.16.
+FEWEST_COLUMNS = 5
+
 _ESCAPES = [("\x01", "\x011"), ("\0", "\x010"), ("\t", "\x01t"), ("\r", "\x01r"), ("\n", "\x01n")]
+ESCAPED = re.compile("\x01(.?)", re.DOTALL)
 _UNESCAPED = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "n": "\n"}
 
 
@@ -48,13 +57,7 @@ def tab_unescape(text):
     >>> tab_unescape("tab\x01there")
     'tab\there'
     """
-    if "\x01" not in text:
-        return text
-    head, *parts = text.split("\x01")
-    pieces = [head]
-    for part in parts:
-        pieces.append(_UNESCAPED.get(part[:1], part[:1]) + part[1:])
-    return "".join(pieces)
+    return ESCAPED.sub(lambda match: _UNESCAPED.get(match.group(1), match.group(1)), text) if "\x01" in text else text
 
 
 def encode_line(*fields):
@@ -68,11 +71,28 @@ def decode_line(line):
     return text.split("\t") if "\x01" not in text else [tab_unescape(field) for field in text.split("\t")]
 
 
+def parse_number(text):
+    """Return the int in a decimal number; raise ValueError for anything else that int() would take."""
+    if not NUMBER.match(text):
+        raise ValueError("no number: %.40r" % text)
+    return int(text)
+
+
+def parse_count(text):
+    """Return the int in a decimal number that is not negative; raise ValueError for anything else."""
+    number = parse_number(text)
+    if number < 0:
+        raise ValueError("a negative number: %r" % text)
+    return number
+
+
 def moment_at(seconds, now):
-    """Return the Moment of a time that the replicator gives: Unix seconds, 0 for never.
+    """Return the Moment of a time that the replicator gives: Unix seconds, 0 for never; raise ValueError for no time.
 
     An age is never less than 0: the clock may have been set back.
     """
+    if not 0 <= seconds <= LAST_TIME:
+        raise ValueError("no time: %d" % seconds)
     return Moment(seconds, max(0, int(now) - seconds)) if seconds else NEVER
 
 
@@ -83,12 +103,12 @@ def parse_user(line, now):
     came with 2.2.16 and is never before.
     """
     fields = decode_line(line)
-    if len(fields) < 5:
-        raise ValueError("a status row of %d columns: %r" % (len(fields), line))
-    numbers = [int(field) for field in fields[2:7]]
+    if len(fields) < FEWEST_COLUMNS or fields[1] not in PRIORITIES or fields[4] not in ("0", "1"):
+        raise ValueError("no row of a user's status: %.200r" % line)
+    numbers = [parse_number(field) for field in fields[2:7]]
     fast, full, failed = numbers[:3]
     success = numbers[3] if len(numbers) > 3 else 0
-    next_sync = numbers[4] if len(numbers) > 4 else None
+    next_sync = max(0, numbers[4]) if len(numbers) > 4 else None
     return UserStatus(
         fields[0],
         fields[1],
@@ -109,10 +129,9 @@ def parse_names(lines):
     """Return the names in the answer to ``STATUS mask``, a set; many times as fast as parsing whole rows."""
     names = set()
     for line in lines:
-        name, tab = line.partition(b"\t")[:2]
-        if not tab:
-            raise ValueError("a status row of one column: %r" % line)
-        names.add(decode_line(name)[0])
+        if line.count(b"\t") < FEWEST_COLUMNS - 1:
+            raise ValueError("no row of a user's status: %.200r" % line)
+        names.add(decode_line(line.partition(b"\t")[0])[0])
     return names
 
 
@@ -125,17 +144,19 @@ def parse_slot(line):
     """Return the DsyncSlot in a row of ``STATUS-DSYNC``."""
     fields = decode_line(line)
     if len(fields) < 3:
-        raise ValueError("a dsync row of %d columns: %r" % (len(fields), line))
+        raise ValueError("no row of a dsync's status: %.200r" % line)
     return DsyncSlot(fields[0] or None, None if fields[1] == "-" else fields[1], fields[2])
 
 
 def parse_overview(lines):
     """Return the counts in the rows of ``STATUS``: a dict with the values of OVERVIEW_KEYS as keys, ints."""
-    overview = {}
-    for line in lines:
-        fields = decode_line(line)
-        if len(fields) == 2 and fields[0] in OVERVIEW_KEYS:
-            overview[OVERVIEW_KEYS[fields[0]]] = int(fields[1])
-    if "known_users" not in overview:
-        raise ValueError("no overview: %r" % (lines,))
-    return overview
+    counts = dict(decode_line(line)[:2] for line in lines if line.count(b"\t") == 1)
+    return overview_of(counts)
+
+
+def overview_of(counts):
+    """Return the overview in what Dovecot calls each count, a dict of texts; raise ValueError when one is missing."""
+    missing = sorted(set(OVERVIEW_KEYS).difference(counts))
+    if missing:
+        raise ValueError("no overview: without %s" % ", ".join(missing))
+    return {key: parse_count(counts[field]) for field, key in OVERVIEW_KEYS.items()}

@@ -6,7 +6,7 @@ import re
 from collections import namedtuple
 
 # Dovecot takes what is after the last colon for the port.
-ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/\s@\[\]]+?)(?::(?P<port>\d*))?\Z")
+ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/\s@\[\]]+?)(?::(?P<port>[0-9]{0,9}))?\Z")
 OVER_TCP = ("tcp", "tcps")
 OVER_SSH = ("remote", "remoteprefix")
 

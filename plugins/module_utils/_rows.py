@@ -9,10 +9,11 @@ import re
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
     NEVER,
-    OVERVIEW_KEYS,
+    PRIORITIES,
     DsyncSlot,
     Moment,
     UserStatus,
+    overview_of,
 )
 
 # Since 2.3.20 doveadm prints a time in the future as the huge unsigned number that its age then is.
@@ -25,9 +26,9 @@ def parse_seconds(text):
     >>> parse_seconds("100:00:02")
     360002
     """
-    match = re.match(r"(-?\d+):(-?\d+):(-?\d+)\Z", text)
+    match = re.match(r"(-?[0-9]{1,20}):(-?[0-9]{1,20}):(-?[0-9]{1,20})\Z", text)
     if not match:
-        raise ValueError("no duration: %r" % text)
+        raise ValueError("no duration: %.40r" % text)
     hours, minutes, seconds = map(int, match.groups())
     return hours * 3600 + minutes * 60 + seconds
 
@@ -44,17 +45,19 @@ def parse_user(row):
     """Return the UserStatus in a row of ``status MASK``; raise ValueError for anything else."""
     try:
         next_sync = row.get("next sync secs")
+        if row["priority"] not in PRIORITIES or row["failed"] not in ("-", "y"):
+            raise KeyError("priority")
         return UserStatus(
-            row["username"],
+            text_of(row["username"]),
             row["priority"],
             parse_moment(row["fast sync"]),
             parse_moment(row["full sync"]),
             row["failed"] != "-",
             parse_moment(row["success sync"]),
-            None if next_sync is None else parse_seconds(next_sync),
+            None if next_sync is None else max(0, parse_seconds(next_sync)),
         )
     except (AttributeError, KeyError, TypeError):
-        raise ValueError("no row of a user's status: %r" % (row,)) from None
+        raise ValueError("no row of a user's status: %.200r" % (row,)) from None
 
 
 def parse_users(rows):
@@ -70,21 +73,28 @@ def parse_slots(rows):
 def parse_slot(row):
     """Return the DsyncSlot in a row of ``dsync-status``; raise ValueError for anything else."""
     try:
-        return DsyncSlot(row["username"] or None, None if row["type"] == "-" else row["type"], row["status"])
+        username, kind, status = (text_of(row[key]) for key in ("username", "type", "status"))
+        return DsyncSlot(username or None, None if kind == "-" else kind, status)
     except (KeyError, TypeError):
-        raise ValueError("no row of a dsync's status: %r" % (row,)) from None
+        raise ValueError("no row of a dsync's status: %.200r" % (row,)) from None
 
 
 def parse_overview(rows):
     """Return the counts in the rows of ``status``, as ``_protocol.parse_overview`` does."""
     try:
-        counts = {row["field"]: int(row["value"]) for row in rows}
-        return {key: counts[field] for field, key in OVERVIEW_KEYS.items()}
+        return overview_of({text_of(row["field"]): text_of(row["value"]).strip() for row in _listed(rows)})
     except (KeyError, TypeError):
-        raise ValueError("no overview: %r" % (rows,)) from None
+        raise ValueError("no overview: %.200r" % (rows,)) from None
+
+
+def text_of(value):
+    """Return a value that must be a text; raise TypeError for any other."""
+    if not isinstance(value, str):
+        raise TypeError("no text: %.200r" % (value,))
+    return value
 
 
 def _listed(rows):
     if not isinstance(rows, list):
-        raise ValueError("no list of rows: %r" % (rows,))
+        raise ValueError("no list of rows: %.200r" % (rows,))
     return rows

@@ -29,7 +29,7 @@ class SocketClient(ReplicatorClient):
         self._socket = LineSocket(path, timeout, CONNECTION_CURES)
         try:
             greeting = self._socket.read_line()
-            answer = "it closed the connection" if greeting is None else "it greets with %r" % greeting
+            answer = "it closed the connection" if greeting is None else "it greets with %.100r" % greeting
         except DovecotError as error:
             greeting, answer = None, error.answer
         if _protocol.decode_line(greeting or b"")[:3] != ["VERSION", SERVER, MAJOR]:
@@ -61,8 +61,14 @@ class SocketClient(ReplicatorClient):
     def close(self):
         self._socket.close()
 
-    def _command(self, *fields, **options):
+    def _ask(self, fields):
+        # It would be taken for the answer to this.
+        if self._socket.unread:
+            raise self._socket.failure("it said %.100r without being asked" % self._socket.unread, *WRONG_SERVICE)
         self._socket.write(_protocol.encode_line(*fields))
+
+    def _command(self, *fields, **options):
+        self._ask(fields)
         reply = self._socket.read_line()
         if reply is None:
             raise self._closed(fields)
@@ -70,10 +76,10 @@ class SocketClient(ReplicatorClient):
             return
         refusal = _protocol.decode_line(reply[1:])[0]
         if reply[:1] != b"-" or refusal not in options.get("accept", ()):
-            raise self._socket.failure("%s was answered with %r" % (" ".join(fields), reply))
+            raise self._socket.failure("%s was answered with %.200r" % (" ".join(fields), reply))
 
     def _paragraph(self, *fields):
-        self._socket.write(_protocol.encode_line(*fields))
+        self._ask(fields)
         lines = self._socket.read_paragraph()
         if lines is None:
             raise self._closed(fields)

@@ -12,7 +12,10 @@ import re
 from collections import namedtuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Silence
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import (
+    NO_DOVECOT,
+    LineSocket,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import decode_line, encode_line
 
@@ -30,6 +33,8 @@ WINDOW = 100
 LISTING_PAYS = 100
 # A listing that has begun and is silent for so many seconds has stopped.
 LISTING_PAUSE = 3
+# How many lines there may be in its greeting, which has two.
+GREETING_LINES = 20
 # Names that a look-up gives back as they are. A listed name may be spelt otherwise, or refused by auth_username_chars.
 PLAIN = re.compile(r"[a-z0-9._@-]+\Z")
 
@@ -91,12 +96,16 @@ class Userdb(Accounts):
 
     def _connect(self):
         self._socket = LineSocket(self._path, self._timeout, CURES)
-        while True:
+        for _line in range(GREETING_LINES):
             fields = self._read()
-            if fields[0] == "VERSION" and fields[1] != MAJOR:
-                raise self._socket.failure("it speaks version %s of the protocol, not %s" % (fields[1], MAJOR))
+            if fields[0] == "VERSION" and fields[1:2] != [MAJOR]:
+                raise self._socket.failure(
+                    "it speaks version %s of the protocol, not %s" % (" ".join(fields[1:]), MAJOR)
+                )
             if fields[0] == "SPID":
                 break
+        else:
+            raise self._socket.failure("it greets with %.100r" % "\t".join(fields), *NO_DOVECOT)
         self._socket.write(encode_line("VERSION", MAJOR, "0"))
 
     def find(self, names):
@@ -134,7 +143,10 @@ class Userdb(Accounts):
         fields = [decode_line(line) for line in lines]
         if "fail" in fields[-1][2:]:
             raise self._socket.failure(*LISTING_FAILED)
-        names = {field[2] for field in fields if field[:2] == ["LIST", request]}
+        strange = [field for field in fields[:-1] if field[:2] != ["LIST", request] or len(field) < 3]
+        if strange:
+            raise self._nonsense(strange[0])
+        names = {field[2] for field in fields[:-1]}
         return names if mask == "*" else set(filter(mask_matcher(mask), names))
 
     def close(self):
@@ -155,8 +167,8 @@ class Userdb(Accounts):
     def _collect(self, waiting, accounts):
         fields = self._read()
         name = waiting.pop(fields[1], None) if len(fields) > 1 else None
-        if name is None:
-            return
+        if name is None or fields[0] == "USER" and len(fields) < 3:
+            raise self._nonsense(fields)
         if fields[0] == "USER":
             extra = dict(field.partition("=")[::2] for field in fields[3:])
             accounts[name] = account_of(fields[2], extra)
@@ -178,6 +190,9 @@ class Userdb(Accounts):
         if line is None:
             raise self._closed()
         return decode_line(line)
+
+    def _nonsense(self, fields):
+        return self._socket.failure("cannot make sense of its answer %.200r" % "\t".join(fields), *NO_DOVECOT)
 
     def _closed(self):
         return self._socket.failure(

@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _rows
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import NEVER, DsyncSlot, Moment
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
+    NEVER,
+    OVERVIEW_KEYS,
+    DsyncSlot,
+    Moment,
+)
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
@@ -59,7 +64,7 @@ def test_a_user_of_later_versions():
 
 def test_overview():
     overview = _rows.parse_overview(rows("status-overview.json.stdout.txt"))
-    assert set(overview) == set(_rows.OVERVIEW_KEYS.values())
+    assert set(overview) == set(OVERVIEW_KEYS.values())
     assert overview["known_users"] == 3
 
 

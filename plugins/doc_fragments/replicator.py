@@ -84,6 +84,7 @@ options:
       - Wait until the syncs that this task asked for have ended, and fail when one did not succeed.
       - Meanwhile the counts of users that are done, failed and left are shown every few seconds, on the terminal or in
         the log of the job; with C(async) nothing is shown.
+      - When Dovecot is reloaded or restarted meanwhile, the syncs that have not ended are asked for again.
     type: bool
     default: false
   wait_timeout:

@@ -2,13 +2,22 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change Dovecot's configuration files as a whole. PRIVATE to this collection."""
 
+import contextlib
+import fcntl
+import glob
 import os
 import re
 import tempfile
+import time
 from collections import namedtuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import Guard
 
+# Seconds for which another task may be at work on the same files.
+PATIENCE = 90
+# What the guard is told.
+FILES = "files"
 MASK = "********"
 SECRETS_HEADER = "# Managed by Ansible. Only root may read this file.\n"
 BLOCK_BEGIN, BLOCK_END = "# BEGIN mailops.dovecot_replication", "# END mailops.dovecot_replication"
@@ -38,6 +47,37 @@ def secrets_content(secrets):
         if not SETTING_NAME.match(name):
             raise ValueError("%r is not the name of a Dovecot setting" % name)
     return SECRETS_HEADER + "".join("%s = %s\n" % (name, quote(str(secrets[name]))) for name in sorted(secrets))
+
+
+@contextlib.contextmanager
+def alone(config_dir, patience=PATIENCE):
+    """Let one task at a time work on a directory of configuration files; a guard that outlives its task counts."""
+    try:
+        descriptor = os.open(config_dir, os.O_RDONLY)
+    except OSError:
+        yield  # without a directory there is nothing to work on
+        return
+    try:
+        deadline = time.monotonic() + patience
+        while not _locked(descriptor):
+            if time.monotonic() >= deadline:
+                raise DovecotError(
+                    "Changing files in %s" % config_dir,
+                    "another task has been at work on them for %d seconds" % patience,
+                    cure="look what hangs: `fuser -v %s`; then run the task again" % config_dir,
+                )
+            time.sleep(0.1)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def read_file(path):
@@ -193,39 +233,108 @@ def _stage_file(path, copy, config_dir, directory):
     os.symlink(path, copy)
 
 
-def write_file(path, entry):
-    """Make a path what the File says, in one step."""
-    path = os.path.realpath(path)
-    if entry.content is None:
-        if os.path.lexists(path):
-            os.unlink(path)
-        return
+def sweep(paths):
+    """Remove what killed tasks have left beside the files."""
+    for path in map(os.path.realpath, paths):
+        for leftover in glob.glob(os.path.join(glob.escape(os.path.dirname(path)), _beside(path, "*"))):
+            os.unlink(leftover)
+
+
+def _beside(path, part):
     # The name must not match conf.d/*.conf: Dovecot may read the directory at any time.
-    descriptor, temporary = tempfile.mkstemp(
-        prefix=".%s." % os.path.basename(path), suffix=".tmp", dir=os.path.dirname(path)
-    )
+    return ".%s.%s.tmp" % (os.path.basename(path), part)
+
+
+class Swap:
+    """One file that is replaced as one of several: nothing needs space any more once all are prepared."""
+
+    def __init__(self, change):
+        self._change = change
+        self.path = os.path.realpath(change.path)
+        self._new = self._kept = None
+
+    def prepare(self):
+        """Write the new file beside the old one, and keep the old one under another name as well."""
+        entry = self._change.after
+        if entry.content is not None:
+            prefix, suffix = _beside(self.path, "*").split("*")
+            descriptor, self._new = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=os.path.dirname(self.path))
+            with os.fdopen(descriptor, "wb") as stream:
+                os.fchown(descriptor, entry.uid, entry.gid)
+                os.fchmod(descriptor, entry.mode)
+                stream.write(entry.content)
+                stream.flush()
+                os.fsync(descriptor)
+        if self._change.before.content is not None:
+            kept = os.path.join(os.path.dirname(self.path), _beside(self.path, "%d.kept" % os.getpid()))
+            os.link(self.path, kept)
+            self._kept = kept
+
+    def swap(self):
+        """Put the new file in place, in one step."""
+        if self._new is None:
+            os.unlink(self.path)
+        else:
+            os.rename(self._new, self.path)
+
+    def put_back(self):
+        """Have what was there before; may be called at any time and again."""
+        if self._kept is not None:
+            if os.path.exists(self._kept):
+                os.rename(self._kept, self.path)
+        elif self._change.before.content is None and os.path.exists(self.path):
+            os.unlink(self.path)
+
+    def clean(self):
+        """Remove what lies beside the file."""
+        for path in (self._new, self._kept):
+            if path is not None and os.path.lexists(path):
+                os.unlink(path)
+
+
+def apply(changes, verify, loaded=None):
+    """Write the changes and call ``verify``; when anything fails put every file back and raise again.
+
+    When this process is killed a guard puts them back.
+
+    :arg loaded: a Loaded, to be told
+    """
+    swaps = [Swap(change) for change in changes]
+    was_behind = loaded is not None and loaded.is_behind()
+
+    def undo(dummy=None):
+        for swap in reversed(swaps):
+            swap.put_back()
+            swap.clean()
+        if loaded is not None and not was_behind:
+            loaded.unmark()
+
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchown(descriptor, entry.uid, entry.gid)
-            os.fchmod(descriptor, entry.mode)
-            stream.write(entry.content)
-            stream.flush()
-            os.fsync(descriptor)
-        os.rename(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
+        for swap in swaps:
+            swap.prepare()
+    except BaseException as error:
+        for swap in swaps:
+            swap.clean()
+        if isinstance(error, OSError):
+            raise DovecotError(
+                "Writing beside %s" % swap.path, error.strerror, cure="nothing was changed; make room or mend the disk"
+            ) from error
         raise
-
-
-def apply(changes, verify):
-    """Write the changes and call ``verify``; when anything fails put every file back and raise again."""
-    done = []
+    guard = Guard(undo)
+    guard.watch(FILES)
     try:
-        for change in changes:
-            done.append(change)
-            write_file(change.path, change.after)
+        if loaded is not None:
+            loaded.mark()
+        for swap in swaps:
+            swap.swap()
         verify()
+        if loaded is not None:
+            loaded.mark()
     except BaseException:
-        for change in reversed(done):
-            write_file(change.path, change.before)
+        undo()
         raise
+    finally:
+        guard.release()
+        guard.close()
+    for swap in swaps:
+        swap.clean()

@@ -11,9 +11,11 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._clien
     WRONG_SERVICE,
     ReplicatorClient,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Interrupted
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import NOBODY_THERE
 
 NOT_ON_THE_LIST = "User not found"
+SIGNS_OF_A_RESTART = [os.strerror(number) for number in NOBODY_THERE] + [" disconnected"]
 # What timeout(1) ends with.
 TIMED_OUT = 124
 
@@ -69,7 +71,8 @@ class DoveadmClient(ReplicatorClient):
             return out
         complaints = [line for line in lines if "Error: " in line or "Fatal: " in line] or lines[:1]
         cause, cure = _remedy(err)
-        raise DovecotError(
+        kind = Interrupted if any(sign in err for sign in SIGNS_OF_A_RESTART) else DovecotError
+        raise kind(
             self._tried((command,) + arguments), " ".join(complaints) or "it ended with status %s" % rc, cause, cure
         )
 

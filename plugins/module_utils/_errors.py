@@ -28,5 +28,9 @@ class DovecotError(Exception):
         return text
 
 
+class Interrupted(DovecotError):
+    """The connection has ended, or nobody takes one: Dovecot is being restarted, or is down."""
+
+
 class Silence(DovecotError):
     """No answer came in the time that was given for it."""

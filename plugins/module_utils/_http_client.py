@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _rows
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import UPGRADE_GUIDE
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Interrupted
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LONGEST_ANSWER
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import (
@@ -119,6 +119,7 @@ class HttpApi:
                 "an empty reply",
                 "the process that served the request died, most often because it cannot reach the replicator's socket",
                 SEE_LOG + "; what the request asked for may have been done",
+                Interrupted,
             ) from None
         except ssl.SSLError as error:
             raise self._failure(
@@ -127,12 +128,13 @@ class HttpApi:
                 "give the authority's certificate as ca_path, and in api_url the host name that the certificate is for",
             ) from error
         except http.client.HTTPException as error:
-            raise self._failure("no sound HTTP: %r" % error, None, "check that api_url leads to Dovecot") from error
+            raise self._failure("no sound HTTP: %.200r" % error, None, "check that api_url leads to Dovecot") from error
         except OSError as error:
             raise self._failure(
                 "no answer in time" if isinstance(error, TimeoutError) or not error.errno else error,
                 None,
                 "check that Dovecot runs and that its `inet_listener http` has this address and port",
+                Interrupted if isinstance(error, ConnectionError) else DovecotError,
             ) from error
         finally:
             connection.close()
@@ -151,8 +153,8 @@ class HttpApi:
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise self._failure("no JSON that makes sense: %.200r" % body, None, SEE_LOG) from error
 
-    def _failure(self, answer, cause, cure):
-        return DovecotError("Asking %s" % self.url, answer, cause, cure)
+    def _failure(self, answer, cause, cure, kind=DovecotError):
+        return kind("Asking %s" % self.url, answer, cause, cure)
 
 
 class HttpClient(ReplicatorClient):

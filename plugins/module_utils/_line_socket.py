@@ -6,7 +6,11 @@ import errno
 import socket
 from collections import deque
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Silence
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import (
+    DovecotError,
+    Interrupted,
+    Silence,
+)
 
 CHUNK = 1 << 16
 # No name and no row of Dovecot's comes near to this; its own processes take lines of some kilobytes.
@@ -14,6 +18,8 @@ LONGEST_LINE = 1 << 20
 # The list of a million users takes two thirds of this. Each line counts for more than its bytes, as memory does.
 LONGEST_ANSWER = 1 << 27
 LINE_COSTS = 50
+# How connecting fails while Dovecot is being restarted.
+NOBODY_THERE = (errno.ENOENT, errno.ECONNREFUSED)
 NO_DOVECOT = ("this is not Dovecot's socket but something else's", "look who listens there, `ss -xlp` tells")
 
 
@@ -36,7 +42,8 @@ class LineSocket:
         except OSError as error:
             self._socket.close()
             cause, cure = cures.get(error.errno, (None, None))
-            raise DovecotError("Connecting to %s" % path, _text(error), cause, cure) from error
+            kind = Interrupted if error.errno in NOBODY_THERE else DovecotError
+            raise kind("Connecting to %s" % path, _text(error), cause, cure) from error
 
     def write(self, data):
         try:
@@ -106,9 +113,10 @@ class LineSocket:
     def close(self):
         self._socket.close()
 
-    def failure(self, answer, cause=None, cure=None):
+    def failure(self, answer, cause=None, cure=None, kind=DovecotError):
         """Return the DovecotError for something that went wrong in talking over this socket."""
-        kind = Silence if isinstance(answer, socket.timeout) else DovecotError
+        if isinstance(answer, socket.timeout):
+            kind = Silence
         return kind("Talking to %s" % self.path, _text(answer), cause, cure)
 
     def _endless(self):

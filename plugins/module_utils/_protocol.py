@@ -36,6 +36,8 @@ PRIORITIES = ("none", "low", "high", "sync")
 NUMBER = re.compile(r"-?[0-9]{1,20}\Z")
 # The last second of the year 9999, beyond which nothing is a time.
 LAST_TIME = 253402300799
+# How far two readings of a clock may be apart that is being corrected, in seconds.
+CLOCK_SKEW = 60
 # Columns of a row of ``STATUS mask`` in Dovecot before 2.2.16.
 FEWEST_COLUMNS = 5
 
@@ -96,6 +98,12 @@ def moment_at(seconds, now):
     return Moment(seconds, max(0, int(now) - seconds)) if seconds else NEVER
 
 
+def success_at(seconds, now):
+    """Return the Moment of a last success; one of the future proves nothing, as the clock was set back since."""
+    moment = moment_at(seconds, now)
+    return moment if seconds <= now + CLOCK_SKEW else Moment(seconds, None)
+
+
 def parse_user(line, now):
     """Return the UserStatus in a row of ``STATUS mask``; raise ValueError for anything else.
 
@@ -115,7 +123,7 @@ def parse_user(line, now):
         moment_at(fast, now),
         moment_at(full, now),
         failed != 0,
-        moment_at(success, now),
+        success_at(success, now),
         next_sync,
     )
 

@@ -8,6 +8,7 @@ All values are strings, times are ages: doveadm reads the clock itself and never
 import re
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
+    CLOCK_SKEW,
     NEVER,
     PRIORITIES,
     DsyncSlot,
@@ -41,6 +42,13 @@ def parse_moment(text):
     return Moment(None, seconds if 0 <= seconds < LARGEST_AGE else 0)
 
 
+def parse_success(text):
+    """Return the Moment of a last success; one of the future proves nothing, as the clock was set back since."""
+    if text == "-" or -CLOCK_SKEW <= parse_seconds(text) < LARGEST_AGE:
+        return parse_moment(text)
+    return NEVER
+
+
 def parse_user(row):
     """Return the UserStatus in a row of ``status MASK``; raise ValueError for anything else."""
     try:
@@ -53,7 +61,7 @@ def parse_user(row):
             parse_moment(row["fast sync"]),
             parse_moment(row["full sync"]),
             row["failed"] != "-",
-            parse_moment(row["success sync"]),
+            parse_success(row["success sync"]),
             None if next_sync is None else max(0, parse_seconds(next_sync)),
         )
     except (AttributeError, KeyError, TypeError):

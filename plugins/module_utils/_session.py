@@ -9,12 +9,14 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveadm_client import DoveadmClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import Guard, request_full_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import request_full_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import Guard
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
     HttpApi,
     HttpClient,
     HttpUserdb,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._loaded import incarnation
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import DoveadmMail, HttpMail
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
     NAMED_IN_MESSAGES,
@@ -26,7 +28,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._socke
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import USERDB_SOCKET, Userdb
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import (
     ENDED,
+    MAY_BE_LOST,
     Until,
+    Watch,
     reason_for_dropping,
     wait_for_syncs,
 )
@@ -57,7 +61,7 @@ USER_OPTIONS = dict(
 )
 
 # How the action plugins wait in slices, to show in between how far it is; see plugin_utils/_waiting_action.py.
-# ``seconds``: return after so many. ``names`` and ``until``: only go on waiting for these.
+# ``seconds``: return after so many. The rest is what a slice has returned as ``waiting``: go on with that.
 SLICE_OPTION = dict(_wait_slice=dict(type="dict"))
 
 WAIT_OPTIONS = dict(
@@ -266,12 +270,7 @@ class Session:
 
     def request_full_syncs(self, names, result):
         """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
-        priority = self.params["priority"]
-        guard = Guard(lambda name: self._connected().replicate([name], priority))
-        try:
-            late = request_full_syncs(self.client, names, priority, self.params["wait_timeout"], guard)
-        finally:
-            guard.close()
+        late = self._start_full_syncs(names, self.params["priority"], self.params["wait_timeout"])
         if late:
             self.fail(
                 "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
@@ -280,22 +279,57 @@ class Session:
                 **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
             )
 
-    def wait(self, names, seconds, result, until=ENDED):
+    def _start_full_syncs(self, names, priority, seconds):
+        """Queue full syncs; return the names whose sync under way has not ended in so many seconds."""
+        guard = Guard(lambda name: self._connected().replicate([name], priority))
+        try:
+            return request_full_syncs(self.client, names, priority, seconds, guard)
+        finally:
+            guard.close()
+
+    def hang_up(self):
+        """Have the replicator connected anew when it is needed next."""
+        if self._client is not None:
+            self._client.close()
+        self._client = None
+
+    def incarnation(self):
+        """Return what changes when the Dovecot of this host is reloaded or restarted, None where nothing tells."""
+        return None if self.transport == "http" else incarnation(self.socket_path)
+
+    def watch(self, asked=None, state=None):
+        """Return the replicator as a Watch; ``asked`` as in ``wait``."""
+        return Watch(self, asked and (lambda names: self._ask_again(names, **asked)), self._client is not None, state)
+
+    def _ask_again(self, names, priority, full):
+        if full:
+            # Those with a sync under way were still queued when the replicator was restarted, as they had been asked.
+            self._start_full_syncs(names, priority, 0)
+        else:
+            self.client.replicate(names, priority)
+
+    def wait(self, names, seconds, result, until=ENDED, asked=None):
         """Wait, add the outcome to the result, and fail when it is not what was waited for.
 
         In slices neither the end of one nor its outcome is a failure: ``waiting`` in the result says how to go on. In
         check mode there is one look, and nothing is a failure.
+
+        :arg asked: dict of the priority at which syncs were asked for and whether ``full`` ones, None when none were
         """
         now = 0 if self.check_mode else min(seconds, self._slice.get("seconds", seconds))
-        outcome = wait_for_syncs(self.client, names, now, self.params["user_mask"], until)
+        watch = self.watch(asked, self._slice.get("state"))
+        outcome = wait_for_syncs(watch, names, now, self.params["user_mask"], until)
         reasons = self._reasons_for_dropping(outcome.dropped)
-        result.update(outcome.as_result(), dropped_reasons=reasons)
+        result.update(outcome.as_result(), dropped_reasons=reasons, restarts=watch.state["restarts"])
         if self.check_mode:
             return
         if self._slice:
-            result["waiting"] = dict(names=until.rest(outcome), seconds=seconds, until=list(until))
+            rest = until.rest(outcome)
+            result["waiting"] = dict(names=rest, total=seconds, until=list(until), asked=asked, state=watch.state)
             return
-        problem = until.verdict(outcome, reasons)
+        if result["restarts"] and not asked:
+            self.warn(MAY_BE_LOST)
+        problem = until.verdict(outcome, reasons, watch.state["trouble"])
         if problem:
             self.fail(problem, transport=self.transport, **result)
 
@@ -315,7 +349,8 @@ class Session:
 
     def _go_on_waiting(self):
         result = dict(changed=False)
-        self.wait(self._slice["names"], self._slice["seconds"], result, Until(*self._slice["until"]))
+        waiting = self._slice
+        self.wait(waiting["names"], waiting["seconds"], result, Until(*waiting["until"]), waiting["asked"])
         return result
 
     def warn(self, text):

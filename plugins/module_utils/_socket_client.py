@@ -10,7 +10,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._clien
     WRONG_SERVICE,
     ReplicatorClient,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Interrupted
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._line_socket import LineSocket
 
 SERVER = "replicator-doveadm-server"
@@ -29,12 +29,14 @@ class SocketClient(ReplicatorClient):
         self._socket = LineSocket(path, timeout, CONNECTION_CURES)
         try:
             greeting = self._socket.read_line()
+            closed = greeting is None
             answer = "it closed the connection" if greeting is None else "it greets with %.100r" % greeting
         except DovecotError as error:
-            greeting, answer = None, error.answer
+            greeting, closed, answer = None, False, error.answer
         if _protocol.decode_line(greeting or b"")[:3] != ["VERSION", SERVER, MAJOR]:
             self._socket.close()
-            raise self._socket.failure(answer, *WRONG_SERVICE)
+            # Dovecot's master takes connections for a replicator that is just ending.
+            raise self._socket.failure(answer, *WRONG_SERVICE, kind=Interrupted if closed else DovecotError)
         self._socket.write(_protocol.encode_line("VERSION", CLIENT, MAJOR, "0"))
 
     def overview(self):
@@ -96,4 +98,5 @@ class SocketClient(ReplicatorClient):
             "it closed the connection during %s" % fields[0],
             "the replicator was restarted (a reload of Dovecot does that) or has died",
             "look at Dovecot's log, then run the task again",
+            Interrupted,
         )

@@ -5,6 +5,7 @@
 import time
 from collections import namedtuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import Interrupted
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 
 FIRST_PAUSE = 0.01
@@ -12,6 +13,8 @@ LONGEST_PAUSE = 2.0
 # Pauses grow by this factor, and are never shorter than so many times what the poll itself took.
 GROWTH = 1.5
 POLL_SHARE = 10
+# How long the replicator may be gone before that is an error. systemd gives Dovecot 90 seconds to stop.
+RESTART_SECONDS = 120
 # When Dovecot tries a failed user again; src/replication/replicator/replicator.c.
 RETRY_SECONDS = 300
 
@@ -34,6 +37,10 @@ PENDING = (
     "that accepts but does not answer keeps a sync waiting, and with replication_max_conns = 0 none ever starts."
 )
 
+MAY_BE_LOST = (
+    "The replicator was restarted during the wait. One that is killed forgets what was queued in the last 15 minutes; "
+    "replicator_replicate has users synced all the same."
+)
 NEVER_QUIET = (
     "Still being synced when the time to wait was over: %s; `doveadm replicator dsync-status` shows what runs. A peer "
     "that accepts but does not answer keeps a sync running for ten minutes."
@@ -94,10 +101,11 @@ class Until(namedtuple("Until", ["state", "max_failed"])):
             return []
         return sorted(outcome.pending + ([] if self.state == "ended" else outcome.failed))
 
-    def verdict(self, outcome, reasons):
+    def verdict(self, outcome, reasons, trouble=None):
         """Return what is wrong with an outcome and what to do about it, None when nothing is.
 
         :arg reasons: of the dropped names, as ``reason_for_dropping`` gives them; some may be missing
+        :arg trouble: why the replicator could not be read at the end
         """
         accepted = self.max_failed or 0
         if self.state == "idle" and self.max_failed is None:
@@ -109,13 +117,61 @@ class Until(namedtuple("Until", ["state", "max_failed"])):
                 for reason, text in DROPPED.items()
             ]
         texts = [text % enumerated(names) for names, text in problems if names]
+        if texts and trouble:
+            texts.append("The replicator could not be asked any more. %s" % trouble)
         return "%s. %s" % (outcome.counts(), " ".join(texts)) if texts else None
 
 
 ENDED = Until("ended", None)
 
 
-def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=time.monotonic, sleep=time.sleep):
+class Watch:
+    """A replicator that may be restarted while it is waited for. A restart breaks off running syncs.
+
+    :arg line: has the replicator as ``client``, ``hang_up()`` to have it connected anew, and ``incarnation()``, which
+        changes when Dovecot is reloaded or restarted. When the replicator alone is killed the connection breaks
+    :arg ask_again: function of the names still waited for, called after a restart; None when nothing was asked for
+    :arg met: whether the replicator has answered before; one that is not there from the start is no restart
+    :arg state: that of an earlier Watch of the same wait
+    """
+
+    def __init__(self, line, ask_again=None, met=False, state=None):
+        self._line = line
+        self._ask_again = ask_again
+        # What is known of it; ``trouble``: why it could not be read the last time; ``gone``: for how many seconds now.
+        self.state = state or dict(met=met, seen=line.incarnation(), trouble=None, gone=0, restarts=0)
+        self._looked = None
+
+    def look(self, names, read, now):
+        """Return what ``read`` makes of the client and the names, an empty dict while the replicator is restarted.
+
+        :arg names: those still waited for
+        :arg now: as ``time.monotonic``
+        """
+        state = self.state
+        try:
+            again = bool(state["trouble"])
+            if again:
+                self._line.hang_up()
+                state["seen"] = self._line.incarnation()
+                if self._ask_again:
+                    self._ask_again(names)
+            answer = read(self._line.client, names)
+            if self._line.incarnation() != state["seen"]:
+                raise Interrupted("Waiting", "Dovecot was reloaded or restarted")
+            state.update(met=True, trouble=None, gone=0, restarts=state["restarts"] + again)
+            return answer
+        except Interrupted as error:
+            state["trouble"] = str(error)
+            state["gone"] += 0 if self._looked is None else now - self._looked
+            if not state["met"] or state["gone"] > RESTART_SECONDS:
+                raise
+            return {}
+        finally:
+            self._looked = now
+
+
+def wait_for_syncs(watch, names, seconds, mask=None, until=ENDED, monotonic=time.monotonic, sleep=time.sleep):
     """Wait for each of the names, at most so many seconds, and return the Outcome.
 
     A name that is neither queued nor in a dsync slot is idle; the replicator moves it from one to the other in one
@@ -123,6 +179,9 @@ def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=tim
     as the first may still show the one of the sync before. A name that is no longer on the list was dropped: unknown
     to the userdb here or at the peer, or marked ``noreplicate``.
 
+    When the replicator is restarted meanwhile, what was read of it is forgotten, and the waiting goes on.
+
+    :arg watch: a Watch
     :arg mask: one that matches all names, to read no more of the list than needed
     """
     began = monotonic()
@@ -133,9 +192,13 @@ def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=tim
     mask = mask or (names[0] if len(names) == 1 else "*")
     outcome = _outcome(names, found, 0)
     rest = until.rest(outcome)
+
+    def poll(client, names):
+        return _poll(client, names, mask, until.state != "ended")
+
     while rest:
         polled = monotonic()
-        found.update(_poll(client, rest, mask, until.state != "ended"))
+        found.update(watch.look(rest, poll, polled))
         now = monotonic()
         outcome = _outcome(names, found, now - began)
         rest = until.rest(outcome)
@@ -146,7 +209,7 @@ def wait_for_syncs(client, names, seconds, mask=None, until=ENDED, monotonic=tim
     return outcome
 
 
-def wait_for_quiet(client, matches, seconds, monotonic=time.monotonic, sleep=time.sleep):
+def wait_for_quiet(watch, matches, seconds, monotonic=time.monotonic, sleep=time.sleep):
     """Wait until no sync is running, whatever is queued; return the sorted names still being synced, and the seconds.
 
     :arg matches: function that tells of a name whether it counts
@@ -155,12 +218,17 @@ def wait_for_quiet(client, matches, seconds, monotonic=time.monotonic, sleep=tim
     pause = FIRST_PAUSE
     while True:
         polled = monotonic()
-        running = sorted({slot.username for slot in client.dsyncs() if slot.username and matches(slot.username)})
+        slots = watch.look([], _slots, polled)
+        running = sorted(name for name in slots if name and matches(name))
         now = monotonic()
         if not running or now - began >= seconds:
             return running, round(now - began, 3)
         pause = _longer(pause, now - polled)
         sleep(min(pause, began + seconds - now))
+
+
+def _slots(client, _names):
+    return {slot.username: slot for slot in client.dsyncs()}
 
 
 def _longer(pause, poll):

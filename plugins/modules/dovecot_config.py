@@ -16,7 +16,9 @@ description:
     changed.
   - Then the files are written, each in one step, and C(doveconf) reads them again where they are. When that fails
     every file is put back as it was.
-  - Dovecot is not reloaded. Notify a handler for that.
+  - Dovecot is not reloaded. Notify a handler for that, and set O(loaded=true).
+  - When the task is killed while it writes, a process that it has left on the host puts every file back as it was. One
+    task at a time works on the files of a directory.
   - In check mode everything but the writing is done, so an invalid configuration is found there as well.
 options:
   config_file:
@@ -133,6 +135,13 @@ options:
       because:
         description: An explanation that is shown when it is set.
         type: str
+  loaded:
+    description:
+      - Report a change as well when files were changed by an earlier task and Dovecot has not been reloaded or started
+        since, as after a play that died before its handler; and when Dovecot is not running, unless all files are to be
+        absent. So the handler is notified, and does what is missing.
+    type: bool
+    default: false
   require_iteration:
     description:
       - Whether the userdbs of the configuration must be able to list their users. One of LDAP must say which entries
@@ -290,6 +299,17 @@ validated:
   returned: success
   type: bool
   sample: true
+not_loaded:
+  description:
+    - Whether Dovecot was found running with an older configuration than this module had written before, see O(loaded).
+  returned: success
+  type: bool
+  sample: false
+running:
+  description: Whether Dovecot is running.
+  returned: success
+  type: bool
+  sample: true
 dovecot_version:
   description: The version of Dovecot, null when it is not installed.
   returned: success
@@ -309,6 +329,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils import
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _config_files as config_files
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, find_command
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._loaded import Loaded
 
 ARGUMENTS = {
     "config_file": {"type": "path", "default": "/etc/dovecot/dovecot.conf"},
@@ -355,6 +376,7 @@ ARGUMENTS = {
         "default": [],
         "options": {"setting": {"type": "str", "required": True}, "because": {"type": "str"}},
     },
+    "loaded": {"type": "bool", "default": False},
     "require_iteration": {"type": "bool", "default": False},
     "require_certificates": {
         "type": "list",
@@ -510,6 +532,11 @@ def run(module):
     version = Doveconf(module.run_command, config_file).refuse_without_replicator()
     managed = [item["path"] for item in parameters["files"]]
     installed = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
+    loaded = Loaded(Doveconf(module.run_command, config_file).base_dir()) if installed else None
+    running, behind = loaded is not None and loaded.is_running(), loaded is not None and loaded.is_behind()
+    if not module.check_mode:
+        config_files.sweep(managed + [item["path"] for item in parameters["blocks"]])
+        config_files.sweep([parameters["secrets_file"]] if parameters["secrets_file"] else [])
     wanted = wanted_files(parameters, config_dir, installed)
     changes = config_files.plan(wanted)
 
@@ -537,15 +564,19 @@ def run(module):
 
     if changes and not module.check_mode:
         config_files.apply(
-            changes, lambda: validate(module, "all files are as they were before") if installed else None
+            changes, lambda: validate(module, "all files are as they were before") if installed else None, loaded
         )
 
+    wants_running = any(entry.content is not None for entry in wanted.values())
+    to_load = parameters["loaded"] and installed and (behind or wants_running and not running)
     names = list(parameters["secrets"] or {})
     result = {
-        "changed": bool(changes),
+        "changed": bool(changes or to_load),
         "files": [{"path": change.path, "action": change.action} for change in changes],
         "removed_listeners": removed_listeners,
         "validated": installed,
+        "not_loaded": behind,
+        "running": running,
         "dovecot_version": version,
     }
     if module._diff:
@@ -556,6 +587,15 @@ def run(module):
             lambda uid: account_name(pwd.getpwuid, uid),
             lambda gid: account_name(grp.getgrgid, gid),
         )
+        if to_load and not changes:
+            result["diff"].append(
+                {
+                    "before_header": "Dovecot",
+                    "after_header": "Dovecot",
+                    "before": "running with an older configuration\n" if running else "not running\n",
+                    "after": "running with this configuration\n",
+                }
+            )
     return result
 
 
@@ -565,8 +605,10 @@ def main():
         required_by={"secrets": ["secrets_file"], "secrets_file": ["secrets"]},
         supports_check_mode=True,
     )
+    config_dir = os.path.dirname(os.path.normpath(module.params["config_file"]))
     try:
-        result = run(module)
+        with config_files.alone(config_dir):
+            result = run(module)
     except DovecotError as error:
         module.fail_json(msg=str(error))
     except (IOError, OSError) as error:

@@ -155,7 +155,8 @@ users:
       description: Seconds since RV(users[].last_full_sync); null for never.
       type: int
     successful_sync_age:
-      description: Seconds since RV(users[].last_successful_sync); null for never.
+      description: Seconds since RV(users[].last_successful_sync); null for never, and for a time of the future, as
+        there is after the clock was set back.
       type: int
     failed:
       description: Whether the last sync that ended has failed.

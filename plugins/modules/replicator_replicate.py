@@ -61,7 +61,8 @@ options:
     default: false
   max_age:
     description:
-      - Leave those users alone whose last sync ended with success less than this long ago.
+      - Leave those users alone whose last sync ended with success less than this long ago. A success of the future, as
+        there is after the clock was set back, does not count.
       - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
     type: str
   failed_only:
@@ -186,6 +187,13 @@ pending_users:
   type: list
   elements: str
   sample: []
+restarts:
+  description:
+    - How often Dovecot, or its replicator alone, was restarted or reloaded during the wait. That breaks off running
+      syncs, and those still waited for are then asked for again.
+  returned: when O(wait=true) and not in check mode
+  type: int
+  sample: 0
 elapsed:
   description: Seconds waited.
   returned: when O(wait=true) and not in check mode
@@ -247,7 +255,7 @@ def work(session):
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait(plan.requested, seconds, result)
+            session.wait(plan.requested, seconds, result, asked=dict(priority=params["priority"], full=params["full"]))
     return result
 
 

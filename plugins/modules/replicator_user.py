@@ -190,6 +190,13 @@ pending_users:
   returned: when O(wait=true) and not in check mode
   type: list
   elements: str
+restarts:
+  description:
+    - How often Dovecot, or its replicator alone, was restarted or reloaded during the wait. That breaks off running
+      syncs, and those still waited for are then asked for again.
+  returned: when O(wait=true) and not in check mode
+  type: int
+  sample: 0
 elapsed:
   description: Seconds waited.
   returned: when O(wait=true) and not in check mode
@@ -232,7 +239,7 @@ def work(session):
         session.client.remove(plan.remove)
         session.client.replicate(plan.add, ADDED_PRIORITY)
         if params["wait"]:
-            session.wait(plan.add, params["wait_timeout"], result)
+            session.wait(plan.add, params["wait_timeout"], result, asked=dict(priority=ADDED_PRIORITY, full=False))
         result["known_users"] = session.client.overview()["known_users"]
     return result
 

@@ -20,6 +20,8 @@ notes:
     module looks at both.
   - Users are due without being queued when they are new on the list, when their regular full sync has come, and five
     minutes after a sync that failed. Up to Dovecot 2.3.19 new ones stay so as long as any other user is failing.
+  - When Dovecot is reloaded or restarted meanwhile, the waiting goes on. That breaks off running syncs, which count as
+    failed until Dovecot tries them again.
   - A poll reads the list once, however many users it waits for. The pauses between polls grow up to two seconds. With
     C(async) nothing is shown meanwhile.
 author:
@@ -118,6 +120,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+restarts:
+  description:
+    - How often Dovecot, or its replicator alone, was restarted or reloaded during the wait. The waiting goes on.
+  returned: success, and failure of the waiting
+  type: int
+  sample: 0
 elapsed:
   description: Seconds waited.
   returned: success, and failure of the waiting
@@ -202,8 +210,8 @@ def wait_until_quiet(session, result):
     params = session.params
     names = session.named_users()
     matches = mask_matcher(params["user_mask"] or "*") if names is None else set(names).__contains__
-    running, elapsed = wait_for_quiet(session.client, matches, 0 if session.check_mode else params["timeout"])
-    result.update(Outcome([], [], [], running, elapsed).as_result(), dropped_reasons={})
+    running, elapsed = wait_for_quiet(session.watch(), matches, 0 if session.check_mode else params["timeout"])
+    result.update(Outcome([], [], [], running, elapsed).as_result(), dropped_reasons={}, restarts=0)
     if running and not session.check_mode:
         session.fail(NEVER_QUIET % enumerated(running), transport=session.transport, **result)
 

@@ -11,7 +11,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import Outcome, Until
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import MAY_BE_LOST, Outcome, Until
 
 # A slice lasts a share of the time waited so far, within these seconds: soon a first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
@@ -40,7 +40,7 @@ class WaitingAction(ActionBase):
         # What comes before the waiting, such as adding the users, is not part of it.
         start_up = min(time.monotonic() - began - outcome.elapsed, LONGEST_START_UP)
         began = time.monotonic() - outcome.elapsed
-        deadline = began + waiting["seconds"]
+        deadline = began + waiting["total"]
         until = Until(*waiting["until"])
         rest = waiting["names"]
         while rest and time.monotonic() < deadline - start_up / 2:
@@ -48,19 +48,22 @@ class WaitingAction(ActionBase):
             elapsed = started - began
             self._show("%s after %d s" % (outcome.counts(), elapsed), task_vars)
             seconds = min(max(SLICE_SHARE * elapsed, SHORTEST_SLICE), LONGEST_SLICE, deadline - started - start_up)
-            part = self._slice(task_vars, seconds=max(0, seconds), names=rest, until=waiting["until"])
+            part = self._slice(task_vars, **{**waiting, "seconds": max(0, seconds), "names": rest})
             start_up = time.monotonic() - started - part.get("elapsed", 0)
             if "waiting" not in part:
                 part["msg"] = "%s; then: %s" % (outcome.counts(), part.get("msg", part))
                 return {**result, **part, "changed": result["changed"]}
+            waiting = part["waiting"]
             outcome = Outcome.of(part).after(outcome)
             result["dropped_reasons"].update(part["dropped_reasons"])
             rest = until.rest(outcome)
         if rest:
             time.sleep(max(0, deadline - time.monotonic()))
         outcome = outcome._replace(elapsed=round(time.monotonic() - began, 3))
-        result.update(outcome.as_result())
-        problem = until.verdict(outcome, result["dropped_reasons"])
+        result.update(outcome.as_result(), restarts=waiting["state"]["restarts"])
+        if result["restarts"] and not waiting["asked"]:
+            Display().warning(MAY_BE_LOST)
+        problem = until.verdict(outcome, result["dropped_reasons"], waiting["state"]["trouble"])
         if problem:
             result.update(failed=True, msg=problem)
         return result

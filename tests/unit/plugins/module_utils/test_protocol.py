@@ -72,6 +72,11 @@ def test_a_time_in_the_future():
     assert _protocol.moment_at(200, 130) == Moment(200, 0), "after the clock was set back"
 
 
+def test_a_success_in_the_future_proves_nothing():
+    near, far = (_protocol.parse_user(b"u\tnone\t0\t0\t0\t%d" % time, 1000) for time in (1060, 1061))
+    assert near.successful_sync == Moment(1060, 0) and far.successful_sync == Moment(1061, None)
+
+
 def test_odd_names():
     names = {_protocol.parse_user(line, 0).username for line in rows("status-weird-names.socket.txt")}
     assert {"tab\there", "new\nline", "\x01soh", "ünïcode@example.org"} <= names

@@ -5,6 +5,7 @@
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _waiting
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError, Interrupted
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._protocol import (
     NEVER,
     DsyncSlot,
@@ -15,10 +16,12 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiti
     ENDED,
     Outcome,
     Until,
+    Watch,
     is_queued,
     wait_for_syncs,
 )
 
+GONE = object()
 LONG_AGO, JUST_NOW = Moment(None, 900), Moment(None, 2)
 
 
@@ -42,11 +45,22 @@ class Clock:
 
 
 class Script:
-    """Answers of a replicator in the order in which they must be asked for; the last of each kind repeats."""
+    """Answers of a replicator in the order in which they must be asked for; the last of each kind repeats.
+
+    One that is GONE means that the connection breaks.
+    """
 
     def __init__(self, *answers):
         self.answers = list(answers)
         self.asked = []
+        self.client = self
+        self.reloads = iter([])
+
+    def incarnation(self):
+        return next(self.reloads, 0)
+
+    def hang_up(self):
+        self.asked.append("anew")
 
     def _next(self, kind):
         self.asked.append(kind)
@@ -54,6 +68,8 @@ class Script:
             if answer_kind == kind:
                 if [k for k, dummy in self.answers].count(kind) > 1:
                     del self.answers[index]
+                if answer is GONE:
+                    raise Interrupted("Talking", "it closed the connection")
                 return answer
         raise AssertionError(f"no answer for {kind}")
 
@@ -67,7 +83,8 @@ class Script:
 
 def wait(script, names, seconds=10, until=ENDED, mask=None):
     clock = Clock()
-    return wait_for_syncs(script, names, seconds, mask, until, clock.monotonic, clock.sleep), clock
+    watch = Watch(script, lambda names: script.asked.append(names), met=True)
+    return wait_for_syncs(watch, names, seconds, mask, until, clock.monotonic, clock.sleep), clock
 
 
 def test_a_result_counts_only_after_the_slot_was_seen_free():
@@ -235,11 +252,59 @@ def test_why_a_user_was_dropped(reason, words):
 def test_quiet_is_a_moment_without_running_syncs():
     clock = Clock()
     script = Script(("dsyncs", ["a", "b"]), ("dsyncs", ["a", "b"]), ("dsyncs", ["b"]))
-    found = _waiting.wait_for_quiet(script, ["a"].__contains__, 10, clock.monotonic, clock.sleep)
+    found = _waiting.wait_for_quiet(Watch(script), ["a"].__contains__, 10, clock.monotonic, clock.sleep)
     assert found == ([], round(clock.now, 3)) and script.asked == ["dsyncs"] * 3
 
 
 def test_quiet_that_never_comes():
     clock = Clock()
     script = Script(("dsyncs", ["b", "a"]))
-    assert _waiting.wait_for_quiet(script, bool, 7, clock.monotonic, clock.sleep) == (["a", "b"], 7)
+    assert _waiting.wait_for_quiet(Watch(script), bool, 7, clock.monotonic, clock.sleep) == (["a", "b"], 7)
+
+
+def test_after_a_restart_those_still_waited_for_are_asked_for_again():
+    script = Script(
+        *[("users", [status("a"), status("b", "low")]), ("dsyncs", []), ("users", [status("a")])],
+        *[("users", GONE), ("users", [status("b", "low")]), ("users", [status("b")]), ("users", [status("b")])],
+    )
+    outcome, dummy = wait(script, ["a", "b"])
+    assert outcome.synced == ["a", "b"]
+    assert script.asked[3:6] == ["users", "anew", ["b"]]
+
+
+def test_what_was_read_while_dovecot_was_reloaded_is_forgotten():
+    """The reload has broken the sync off, which looks as if it had failed by itself."""
+    answers = (
+        [("users", [status("a", failed=True)])] * 2 + [("users", [status("a", "low")])] + [("users", [status("a")])]
+    )
+    script = Script(*answers, ("dsyncs", []))
+    script.reloads = iter([0, 1])
+    script.incarnation = lambda: next(script.reloads, 1)
+    outcome, dummy = wait(script, ["a"])
+    assert outcome.synced == ["a"] and script.asked.count(["a"]) == 1
+
+
+def test_a_replicator_that_does_not_come_back():
+    with pytest.raises(DovecotError, match="closed the connection"):
+        wait(Script(("users", GONE)), ["a"], seconds=1000)
+    outcome, clock = wait(Script(("users", GONE)), ["a"], seconds=20)
+    assert outcome.pending == ["a"] and clock.now == pytest.approx(20)
+
+
+def test_a_replicator_that_was_never_there():
+    script = Script(("users", GONE))
+    with pytest.raises(DovecotError, match="closed the connection"):
+        wait_for_syncs(Watch(script), ["a"], 20)
+    assert script.asked == ["users"]
+
+
+def test_a_wait_in_parts_remembers_that_the_replicator_was_gone():
+    clock = Clock()
+    earlier = Watch(Script(("users", GONE)), met=True)
+    wait_for_syncs(earlier, ["a"], 5, monotonic=clock.monotonic, sleep=clock.sleep)
+    verdict = ENDED.verdict(Outcome([], [], [], ["a"], 5.0), {}, earlier.state["trouble"])
+    assert "could not be asked any more" in verdict and "closed the connection" in verdict
+    script = Script(("users", [status("a")]), ("dsyncs", []))
+    later = Watch(script, lambda names: script.asked.append(names), state=earlier.state)
+    assert wait_for_syncs(later, ["a"], 5, monotonic=clock.monotonic, sleep=clock.sleep).synced == ["a"]
+    assert script.asked[:2] == ["anew", ["a"]] and later.state["restarts"] == 1

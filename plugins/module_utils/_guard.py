@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What must be put right even when this process is killed. PRIVATE to this collection."""
+
+import os
+import time
+
+# How long the guard tries, in seconds.
+PERSISTENCE = 60
+
+
+class Guard:
+    """A process of its own that acts when this one dies between ``watch`` and ``release``.
+
+    :arg rescue: function that takes the name that was watched; called in the guard's process
+    """
+
+    def __init__(self, rescue):
+        reading, self._writing = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            try:
+                os.close(self._writing)
+                _stand_by(reading, rescue)
+            finally:
+                os._exit(0)
+        os.close(reading)
+
+    def watch(self, name):
+        self._tell(name)
+
+    def release(self):
+        self._tell("")
+
+    def close(self):
+        """Send the guard home; nothing is watched any more."""
+        os.close(self._writing)
+        os.waitpid(self._process, 0)
+
+    def _tell(self, name):
+        # Lengths instead of line ends, as a name may contain those.
+        data = name.encode("utf-8", "surrogateescape")
+        os.write(self._writing, b"%d:%s" % (len(data), data))
+
+
+def _stand_by(reading, rescue):
+    # Neither a signal to the group of the parent nor the end of its terminal is for this process, and whoever reads the
+    # parent's output must not wait for it.
+    os.setsid()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    watched = last_told(iter(lambda: os.read(reading, 4096), b""))
+    deadline = time.monotonic() + PERSISTENCE
+    while watched and time.monotonic() < deadline:
+        try:
+            rescue(watched)
+            break
+        except Exception:
+            # Dovecot is being restarted, perhaps.
+            time.sleep(1)
+
+
+def last_told(chunks):
+    """Return the last name in what ``Guard`` has written, an empty one when nothing is being watched.
+
+    >>> last_told([b"3:bob0:", b"5:al", b"ice"])
+    'alice'
+    """
+    data = b"".join(chunks)
+    name = b""
+    while data:
+        length, dummy, rest = data.partition(b":")
+        name, data = rest[: int(length)], rest[int(length) :]
+    return name.decode("utf-8", "surrogateescape")

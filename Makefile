@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs test bench demo demo-down clean
+.PHONY: help venv lint units sanity integration molecule docs torture test bench demo demo-down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or
 docs: venv ## write the tables and outputs in docs/ that come from test runs
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
 		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py
+
+torture: venv ## faults, load, secrets and a million bad inputs that take too long for test (an hour)
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v -s -m torture tests/integration
 
 test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py

@@ -3,6 +3,7 @@
 """Pairs of real hosts, one for each Dovecot 2.3 that Debian gives, configured by the collection's own playbook.
 
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
+Tests marked ``torture`` take long and are run by `make torture` alone.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ WITHOUT_REPLICATOR = ["trixie"]
 CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR + WITHOUT_REPLICATOR
 # The release on which modules are run by Ansible over the default transport.
 BY_ANSIBLE = "bookworm"
+# The one with the fewest tests of its own, for those that need no more than one.
+LEAST_LOADED = "bookworm-backports"
 API_URL = "http://127.0.0.1:8080"
 API_KEY = "key-only-for-the-lab"
 API = f"""
@@ -55,6 +58,11 @@ class LabScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid):
         parameters = nodeid.partition("[")[2]
         return max((release for release in RELEASES if release in parameters), key=len)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "torture: takes long, for `make torture`")
+    config.option.markexpr = config.option.markexpr or "not torture"
 
 
 def pytest_xdist_make_scheduler(config, log):
@@ -155,6 +163,20 @@ class Pair:
             yield
         finally:
             self.shell("systemctl start dovecot", host)
+
+    @contextlib.contextmanager
+    def later(self, seconds, script, host=MX1):
+        """Run a shell script on a host so many seconds later, beside what else is done; it has ended afterwards."""
+        process = self.lab.converse(host, "sh", "-c", f"sleep {seconds}; {script}")
+        try:
+            yield
+        finally:
+            process.stdin.close()
+            process.wait()
+
+    def wakes_up(self, seconds, host=MX2):
+        """Have a ``silent`` host answer again so many seconds later; a context manager."""
+        return self.later(seconds, "kill -CONT $(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)", host)
 
     def tidy(self):
         """Have on both lists just those who have an account, all synced, whatever tests have left behind."""

@@ -106,13 +106,27 @@ def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
 
 
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
+def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
+    """What is still waited for is asked for again."""
+    token = pair.save_unnoticed(ALICE)
+    killed = pair.later(8, "pkill -KILL -P $(cat /run/dovecot/master.pid) -x replicator")
+    with pair.silent(), killed, pair.wakes_up(11):
+        options = dict(users=[ALICE], wait=True, wait_timeout=60, ansible_options=[])
+        result = pair.module("replicator_replicate", **options)
+    assert not result["failed"] and result["changed"] and result["requested"] == result["synced_users"] == [ALICE]
+    assert result["restarts"] == 1 and result["elapsed"] > 8
+    assert pair.arrived(ALICE, token, seconds=1) is not None
+
+
+@pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_what_breaks_the_wait_is_told_with_how_far_it_was(pair):
-    pair.shell("(sleep 8; pkill -KILL -P $(cat /run/dovecot/master.pid) replicator) > /dev/null 2>&1 &")
-    with pair.silent():
+    other = "cd /run/dovecot; mv replicator-doveadm kept; ln -s auth-userdb replicator-doveadm"
+    with pair.silent(), pair.later(8, other):
         options = dict(users=[ALICE], wait=True, wait_timeout=30, ansible_options=[])
         result = pair.module("replicator_replicate", **options)
+    pair.shell("cd /run/dovecot; mv -f kept replicator-doveadm")
     assert result["failed"] and result["changed"] and result["requested"] == [ALICE]
-    assert result["msg"].startswith("0 of 1 users synced, 1 left; then: ") and "closed the connection" in result["msg"]
+    assert result["msg"].startswith("0 of 1 users synced, 1 left; then: ") and "another service's" in result["msg"]
 
 
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)

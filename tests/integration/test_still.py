@@ -3,6 +3,7 @@
 """What shows best on a replicator that starts no sync, so that its list stays as it is."""
 
 import pytest
+from still import Still
 
 A, B = "a@x.org", "b@x.org"
 ODD = [
@@ -14,7 +15,14 @@ ODD = [
     "two words",
     "ünï@x.org",
     "[a]'\"\\",
+    "--",
+    " space ",
+    "%{user}{{ 1 }}$(id)`id`;&|<>",
+    "l" * 300 + "@x.org",
+    "\r\x7f\x1b[31m\u2028",
 ]
+# As the replicator may have them from a userdb: bytes that are no UTF-8, as Python keeps them.
+NO_UTF8 = ["\udcff\udcfe@x.org", "caf\udce9@x.org"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,16 +34,51 @@ def add(still, name):
     still.agent.shell(f"doveadm -c {still.CONFIG} replicator add {name}")
 
 
-@pytest.mark.parametrize("transport", ["socket", "doveadm"])
-def test_names_with_any_characters(still, transport):
-    options = dict(check_userdb=False, transport=transport)
+@pytest.fixture(params=["socket", "doveadm", "http"])
+def way(pair, request):
+    """Options of each transport."""
+    if request.param == "http" and pair.release == "bullseye":
+        pytest.skip("before Dovecot 2.3.17 the API has no replicator commands")
+    return dict(transport=request.param, **(Still.API if request.param == "http" else {}))
+
+
+def test_names_with_any_characters(still, way):
+    options = dict(check_userdb=False, **way)
     result = still.module("replicator_user", users=ODD, **options)
     assert result["added"] == sorted(ODD)
     assert still.module("replicator_user", users=ODD, **options)["changed"] is False
-    listed = still.module("replicator_info", users=ODD, transport=transport)["users"]
+    listed = still.module("replicator_info", users=ODD, **way)["users"]
     assert [user["username"] for user in listed] == sorted(ODD)
     assert still.module("replicator_replicate", users=ODD, priority="high", **options)["requested"] == sorted(ODD)
     assert still.module("replicator_user", users=ODD, state="absent", **options)["removed"] == sorted(ODD)
+
+
+def test_names_that_are_not_utf8(still, way):
+    """From the server into the result, which is JSON, and back."""
+    names = sorted(NO_UTF8)
+    options = dict(check_userdb=False, **way)
+    for name in NO_UTF8:
+        octal = "".join(f"\\{byte:03o}" for byte in name.encode("utf-8", "surrogateescape"))
+        add(still, f"\"$(printf '{octal}')\"")
+    assert [user["username"] for user in still.module("replicator_info", users=names, **way)["users"]] == names
+    assert still.module("replicator_user", users=names, **options)["changed"] is False
+    assert still.module("replicator_user", users=names, state="absent", **options)["removed"] == names
+    assert still.module("replicator_info", users=names, **way)["users"] == []
+
+
+def test_a_mask_that_matches_everything(still, way):
+    still.module("replicator_user", users=ODD, check_userdb=False, **way)
+    for mask in ("*", "**", "*?*", "?*"):
+        listed = still.module("replicator_info", user_mask=mask, gather=["users"], **way)["users"]
+        assert {user["username"] for user in listed} >= set(ODD), mask
+    removed = still.module("replicator_user", user_mask="***", state="absent", **way)["removed"]
+    assert set(ODD) <= set(removed) and still.module("replicator_info", user_mask="*", **way)["users"] == []
+
+
+@pytest.mark.parametrize("name", ["", "nul\0", "*", "a?"])
+def test_names_that_cannot_be(still, way, name):
+    result = still.module("replicator_user", users=[A, name], check_userdb=False, **way)
+    assert result["failed"] and "Reading the names" in result["msg"]
 
 
 def test_thousands_of_names_over_one_connection(still):

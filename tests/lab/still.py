@@ -18,6 +18,7 @@ class Still:
 
     HOME = "/srv/still"
     CONFIG = f"{HOME}/dovecot.conf"
+    API = {"api_url": "http://127.0.0.1:8081", "api_key": "key-of-the-still"}
     SETTINGS = f"""
 base_dir = /run/still
 state_dir = {HOME}/state
@@ -46,7 +47,12 @@ service doveadm {{
   unix_listener doveadm-server {{
     mode = 0600
   }}
+  inet_listener http {{
+    address = 127.0.0.1
+    port = 8081
+  }}
 }}
+doveadm_api_key = {API["api_key"]}
 """
 
     def __init__(self, lab, host):

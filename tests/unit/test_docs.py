@@ -21,6 +21,20 @@ def test_each_trap_has_a_test_that_exists():
         assert f"def {match[2]}(" in (ROOT / "tests" / "integration" / match[1]).read_text(), match[0]
 
 
+def test_each_fault_has_tests_that_exist():
+    rows = [line for line in (ROOT / "docs" / "reliability.md").read_text().splitlines() if line.startswith("| ")]
+    tables = [row for row in rows if not row.startswith("| fault |")]
+    assert len(tables) > 25
+    for row in tables:
+        column = row.rstrip("| ").rpartition(" | ")[2]
+        named = re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", column)
+        assert named and named[0][0], row
+        path = None
+        for file, test in named:
+            path = next((ROOT / "tests").rglob(file)) if file else path
+            assert path and (not test or f"def {test}(" in path.read_text()), (file, test)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_each_module_is_in_the_readme_and_has_examples(name):
     assert f"module `{name}`" in (ROOT / "README.md").read_text()

@@ -193,6 +193,30 @@ def test_apply_puts_everything_back(config_dir):
     assert {path: config_files.read_file(path) for path in wanted} == before
 
 
+def test_apply_leaves_nothing_beside_the_files(config_dir):
+    path = config_dir / "conf.d/10-mail.conf"
+    config_files.apply(config_files.plan({str(path): own(b"other")}), lambda: None)
+    assert path.read_bytes() == b"other" and not list(path.parent.glob(".*"))
+
+
+def test_what_a_killed_task_has_left_is_removed(config_dir):
+    path = config_dir / "conf.d/10-mail.conf"
+    left = [path.parent / f".10-mail.conf.{part}.tmp" for part in ("abc", "99.kept")]
+    others = [path.parent / name for name in (".10-mail.conf.swp", ".10-mail.confx.abc.tmp", "10-mail.conf.tmp")]
+    for leftover in left + others:
+        leftover.touch()
+    config_files.sweep([str(path), str(config_dir / "nosuch/a.conf")])
+    assert not any(leftover.exists() for leftover in left) and all(other.exists() for other in others)
+
+
+def test_one_task_at_a_time(config_dir):
+    with config_files.alone(str(config_dir)):
+        with pytest.raises(DovecotError, match="another task has been at work"), config_files.alone(config_dir, 0.3):
+            pass
+    with config_files.alone(str(config_dir)), config_files.alone(str(config_dir / "nosuch")):
+        pass
+
+
 @pytest.mark.parametrize("content", [b"", b"a = 1\n", b"connect = host=db password=x\nuser_query = y\n"])
 def test_a_block_comes_and_goes(content):
     with_one = config_files.with_block(content, "iterate_query = SELECT 1\n")

@@ -49,6 +49,20 @@ def test_ages(text, moment):
     assert _rows.parse_moment(text) == moment
 
 
+@pytest.mark.parametrize(
+    "text, moment",
+    [
+        ("-", NEVER),
+        ("00:00:05", Moment(None, 5)),
+        ("00:-1:00", Moment(None, 0)),
+        ("-1:00:00", NEVER),
+        ("5000000:0:0", NEVER),
+    ],
+)
+def test_a_success_in_the_future_proves_nothing(text, moment):
+    assert _rows.parse_success(text) == moment
+
+
 def test_users():
     users = _rows.parse_users(rows("status-mask.json.stdout.txt"))
     bob = users["bob@example.org"]

@@ -22,6 +22,8 @@ from runs import changes, failures, succeeded
 from test_reliability import CONFIG, kill, start_play
 
 ALICE = EVERYONE[0]
+# How many plays are killed.
+TURNS = 8
 SECRET_FILE = "/etc/dovecot/replication-secret.conf.ext"
 
 pytestmark = pytest.mark.torture
@@ -60,24 +62,22 @@ def test_plays_killed_at_any_moment(tidied):
     whole = time.monotonic() - began
     value = 4
     try:
-        for turn in range(16):
+        for turn in range(TURNS):
             new = 3 + turn % 5 + 5 * (turn % 2)
             play = start_play(tidied, replication_hosts="all", replication_max_conns=new)
-            time.sleep(whole * (turn + rng.random()) / 16)
+            time.sleep(whole * (turn + rng.random()) / TURNS)
             kills += play.poll() is None
             kill(play)
             for host in HOSTS:
                 assert is_sound(tidied, host) in (value, new)
-            announced = tidied.play("setup", "--check", replication_max_conns=new)
-            done = tidied.play("setup", replication_max_conns=new)
-            assert changes(succeeded(announced)) == changes(succeeded(done))
+            succeeded(tidied.play("setup", replication_max_conns=new))
             assert [is_sound(tidied, host) for host in HOSTS] == [new, new]
             value = new
             if turn % 4 == 3:
                 assert changes(succeeded(tidied.play("setup", replication_max_conns=new))) == []
                 crosses_both_ways(tidied)
-        print(f"{kills} of 16 plays were killed before their end, a whole one takes {whole:.1f} s")
-        assert kills > 8
+        print(f"{kills} of {TURNS} plays were killed before their end, a whole one takes {whole:.1f} s")
+        assert kills > TURNS / 2
     finally:
         succeeded(tidied.play("setup"))
 
@@ -85,7 +85,7 @@ def test_plays_killed_at_any_moment(tidied):
 @on_least_loaded
 def test_two_controllers_at_once(tidied):
     """The same, and then one that disagrees: no torn files, no crash, each change reported once."""
-    for turn, others in enumerate([0, 0, 0, 1, 1, 1]):
+    for turn, others in enumerate([0, 0, 1, 1]):
         settings = [3 + turn, 3 + turn + others * 10]
         plays = [start_play(tidied, replication_hosts="all", replication_max_conns=value) for value in settings]
         results = []
@@ -172,6 +172,8 @@ def test_a_secret_is_seen_nowhere(tidied, tmp_path):
     marks = [canary, "canary-5f0e7a"]
     secret = tmp_path / "secret.yml"
     secret.write_text(json.dumps({"replication_secret": canary}))
+    broken = tmp_path / "broken.yml"
+    broken.write_text(json.dumps({"replication_secret": "canary-5f0e7a\nbroken"}))
     facts = tmp_path / "facts"
     environment = {
         **runs.environment(ANSIBLE_CACHE_PLUGIN="jsonfile", ANSIBLE_CACHE_PLUGIN_CONNECTION=str(facts)),
@@ -201,7 +203,8 @@ def test_a_secret_is_seen_nowhere(tidied, tmp_path):
         assert run("status") == 0
         assert run("resync") == 0
         assert run("setup", "-e", "replication_base_dir=/run/other") != 0
-        assert run("setup", "-e", '{"replication_secret": "canary-5f0e7a\\nbroken"}') != 0
+        # Not by -e, which Ansible itself shows.
+        assert run("setup", "-e", f"@{broken}") != 0
         tidied.lab.execute(MX1, "tee", "/etc/dovecot/conf.d/99-broken.conf", stdin="doveadm_password = other\n")
         assert run("setup") != 0
         tidied.shell("rm /etc/dovecot/conf.d/99-broken.conf")
@@ -218,7 +221,7 @@ def test_a_secret_is_seen_nowhere(tidied, tmp_path):
         assert len(text) > 500 and not leaks(text), name
     assert not leaks(commands) and samples > 100
     for path in tmp_path.rglob("*"):
-        if path.is_file() and path != secret:
+        if path.is_file() and path not in (secret, broken):
             assert not leaks(path.read_text(errors="replace")), path
     for host in HOSTS:
         assert not leaks(tidied.shell("journalctl --no-pager -o cat", host).stdout)
@@ -331,7 +334,7 @@ def test_mail_that_never_stops(tidied):
         ends = [Deliveries(tidied, host, users) for host in HOSTS]
         done = 0
         try:
-            for turn in range(3):
+            for turn in range(2):
                 succeeded(tidied.play("setup", replication_max_conns=5 + turn))
                 succeeded(tidied.play("setup", replication_secret=f"rotated-{turn}"))
                 agent = tidied.agent()

@@ -17,6 +17,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._proto
     overview_of,
 )
 
+# What doveadm prints in JSON for bytes that are no UTF-8.
+REPLACEMENT = "\ufffd"
 # Since 2.3.20 doveadm prints a time in the future as the huge unsigned number that its age then is.
 LARGEST_AGE = 1 << 31
 
@@ -56,7 +58,7 @@ def parse_user(row):
         if row["priority"] not in PRIORITIES or row["failed"] not in ("-", "y"):
             raise KeyError("priority")
         return UserStatus(
-            text_of(row["username"]),
+            name_of(row),
             row["priority"],
             parse_moment(row["fast sync"]),
             parse_moment(row["full sync"]),
@@ -81,7 +83,7 @@ def parse_slots(rows):
 def parse_slot(row):
     """Return the DsyncSlot in a row of ``dsync-status``; raise ValueError for anything else."""
     try:
-        username, kind, status = (text_of(row[key]) for key in ("username", "type", "status"))
+        username, kind, status = name_of(row), text_of(row["type"]), text_of(row["status"])
         return DsyncSlot(username or None, None if kind == "-" else kind, status)
     except (KeyError, TypeError):
         raise ValueError("no row of a dsync's status: %.200r" % (row,)) from None
@@ -93,6 +95,14 @@ def parse_overview(rows):
         return overview_of({text_of(row["field"]): text_of(row["value"]).strip() for row in _listed(rows)})
     except (KeyError, TypeError):
         raise ValueError("no overview: %.200r" % (rows,)) from None
+
+
+def name_of(row):
+    """Return the user's name in a row; raise ValueError where doveadm has not told it as it is."""
+    name = text_of(row["username"])
+    if REPLACEMENT in name:
+        raise ValueError("%r stands for a name that is no UTF-8; the transport socket tells it as it is" % name)
+    return name
 
 
 def text_of(value):

@@ -129,7 +129,7 @@ class Watch:
     """A replicator that may be restarted while it is waited for. A restart breaks off running syncs.
 
     :arg line: has the replicator as ``client``, ``hang_up()`` to have it connected anew, and ``incarnation()``, which
-        changes when Dovecot is reloaded or restarted. When the replicator alone is killed the connection breaks
+        changes when Dovecot is reloaded or restarted
     :arg ask_again: function of the names still waited for, called after a restart; None when nothing was asked for
     :arg met: whether the replicator has answered before; one that is not there from the start is no restart
     :arg state: that of an earlier Watch of the same wait
@@ -139,11 +139,22 @@ class Watch:
         self._line = line
         self._ask_again = ask_again
         # What is known of it; ``trouble``: why it could not be read the last time; ``gone``: for how many seconds now.
-        self.state = state or dict(met=met, seen=line.incarnation(), trouble=None, gone=0, restarts=0)
+        # ``slots``: a replicator never has fewer of them than before, unless it is another one.
+        self.state = state or dict(met=met, seen=line.incarnation(), slots=0, trouble=None, gone=0, restarts=0)
         self._looked = None
 
+    def users(self, mask):
+        return self._line.client.users(mask)
+
+    def dsyncs(self):
+        slots = self._line.client.dsyncs()
+        before, self.state["slots"] = self.state["slots"], len(slots)
+        if len(slots) < before:
+            raise Interrupted("Waiting", "the replicator was restarted")
+        return slots
+
     def look(self, names, read, now):
-        """Return what ``read`` makes of the client and the names, an empty dict while the replicator is restarted.
+        """Return what ``read`` makes of this replicator and the names, an empty dict while the replicator is restarted.
 
         :arg names: those still waited for
         :arg now: as ``time.monotonic``
@@ -153,10 +164,10 @@ class Watch:
             again = bool(state["trouble"])
             if again:
                 self._line.hang_up()
-                state["seen"] = self._line.incarnation()
+                state.update(seen=self._line.incarnation(), slots=0)
                 if self._ask_again:
                     self._ask_again(names)
-            answer = read(self._line.client, names)
+            answer = read(self, names)
             if self._line.incarnation() != state["seen"]:
                 raise Interrupted("Waiting", "Dovecot was reloaded or restarted")
             state.update(met=True, trouble=None, gone=0, restarts=state["restarts"] + again)

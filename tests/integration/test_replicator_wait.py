@@ -3,6 +3,7 @@
 """replicator_wait, and the progress of everything that waits, on live hosts."""
 
 import re
+import threading
 
 import pytest
 
@@ -109,10 +110,18 @@ def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
 def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
     """What is still waited for is asked for again."""
     token = pair.save_unnoticed(ALICE)
-    killed = pair.later(8, "pkill -KILL -P $(cat /run/dovecot/master.pid) -x replicator")
-    with pair.silent(), killed, pair.wakes_up(11):
+    running = "until doveadm replicator dsync-status | grep -q alice; do sleep 0.2; done"
+
+    def killed_and_awake_again():
+        pair.shell(f"{running}; sleep 6; pkill -KILL -P $(cat /run/dovecot/master.pid) -x replicator; sleep 3")
+        pair.shell("kill -CONT $(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)", "mx2.example.org")
+
+    fault = threading.Thread(target=killed_and_awake_again)
+    with pair.silent():
+        fault.start()
         options = dict(users=[ALICE], wait=True, wait_timeout=60, ansible_options=[])
         result = pair.module("replicator_replicate", **options)
+        fault.join()
     assert not result["failed"] and result["changed"] and result["requested"] == result["synced_users"] == [ALICE]
     assert result["restarts"] == 1 and result["elapsed"] > 8
     assert pair.arrived(ALICE, token, seconds=1) is not None

@@ -54,12 +54,20 @@ def test_names_with_any_characters(still, way):
 
 
 def test_names_that_are_not_utf8(still, way):
-    """From the server into the result, which is JSON, and back."""
+    """From the server into the result, which is JSON, and back. doveadm's JSON does not have them, which is told."""
     names = sorted(NO_UTF8)
     options = dict(check_userdb=False, **way)
     for name in NO_UTF8:
         octal = "".join(f"\\{byte:03o}" for byte in name.encode("utf-8", "surrogateescape"))
         add(still, f"\"$(printf '{octal}')\"")
+    if way["transport"] != "socket":
+        for name, given in [
+            ("replicator_info", dict(user_mask="*")),
+            ("replicator_user", dict(user_mask="*", state="absent")),
+        ]:
+            result = still.module(name, **given, **way)
+            assert result["failed"] and "no UTF-8; the transport socket" in result["msg"], result
+        way, options = {}, dict(check_userdb=False)
     assert [user["username"] for user in still.module("replicator_info", users=names, **way)["users"]] == names
     assert still.module("replicator_user", users=names, **options)["changed"] is False
     assert still.module("replicator_user", users=names, state="absent", **options)["removed"] == names

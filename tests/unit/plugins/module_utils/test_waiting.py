@@ -55,6 +55,7 @@ class Script:
         self.asked = []
         self.client = self
         self.reloads = iter([])
+        self.slots = 2
 
     def incarnation(self):
         return next(self.reloads, 0)
@@ -78,7 +79,8 @@ class Script:
         return {row.username: row for row in self._next("users")}
 
     def dsyncs(self):
-        return [DsyncSlot(name, "full", "") for name in self._next("dsyncs")]
+        running = [DsyncSlot(name, "full", "") for name in self._next("dsyncs")]
+        return running + [DsyncSlot(None, None, "")] * (self.slots - len(running))
 
 
 def wait(script, names, seconds=10, until=ENDED, mask=None):
@@ -308,3 +310,14 @@ def test_a_wait_in_parts_remembers_that_the_replicator_was_gone():
     later = Watch(script, lambda names: script.asked.append(names), state=earlier.state)
     assert wait_for_syncs(later, ["a"], 5, monotonic=clock.monotonic, sleep=clock.sleep).synced == ["a"]
     assert script.asked[:2] == ["anew", ["a"]] and later.state["restarts"] == 1
+
+
+def test_a_replicator_killed_between_two_parts_of_a_wait():
+    """Its connection and its socket tell nothing then, but the new one has had no sync yet."""
+    earlier = Watch(Script(("dsyncs", ["a"]), ("users", [status("a")])), met=True)
+    assert wait_for_syncs(earlier, ["a"], 0).pending == ["a"]
+    script = Script(("users", [status("a")]), ("dsyncs", []))
+    script.slots = 0
+    later = Watch(script, lambda names: script.asked.append(names), state=earlier.state)
+    assert wait_for_syncs(later, ["a"], 5, sleep=lambda seconds: None).synced == ["a"]
+    assert ["a"] in script.asked and later.state["restarts"] == 1

@@ -85,7 +85,7 @@ class Script:
 
 def wait(script, names, seconds=10, until=ENDED, mask=None):
     clock = Clock()
-    watch = Watch(script, lambda names: script.asked.append(names), met=True)
+    watch = Watch(script, script.asked.append, met=True)
     return wait_for_syncs(watch, names, seconds, mask, until, clock.monotonic, clock.sleep), clock
 
 
@@ -307,7 +307,7 @@ def test_a_wait_in_parts_remembers_that_the_replicator_was_gone():
     verdict = ENDED.verdict(Outcome([], [], [], ["a"], 5.0), {}, earlier.state["trouble"])
     assert "could not be asked any more" in verdict and "closed the connection" in verdict
     script = Script(("users", [status("a")]), ("dsyncs", []))
-    later = Watch(script, lambda names: script.asked.append(names), state=earlier.state)
+    later = Watch(script, script.asked.append, state=earlier.state)
     assert wait_for_syncs(later, ["a"], 5, monotonic=clock.monotonic, sleep=clock.sleep).synced == ["a"]
     assert script.asked[:2] == ["anew", ["a"]] and later.state["restarts"] == 1
 
@@ -318,6 +318,6 @@ def test_a_replicator_killed_between_two_parts_of_a_wait():
     assert wait_for_syncs(earlier, ["a"], 0).pending == ["a"]
     script = Script(("users", [status("a")]), ("dsyncs", []))
     script.slots = 0
-    later = Watch(script, lambda names: script.asked.append(names), state=earlier.state)
+    later = Watch(script, script.asked.append, state=earlier.state)
     assert wait_for_syncs(later, ["a"], 5, sleep=lambda seconds: None).synced == ["a"]
     assert ["a"] in script.asked and later.state["restarts"] == 1

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import ApiError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailboxes import (
@@ -28,6 +29,14 @@ LEAVES_INBOX_ALONE = (2, 3, 15)
 # What timeout(1) ends with.
 TIMED_OUT = 124
 CURE = "run `doveadm mailbox status -u USER all '*'` for that user and look at Dovecot's log"
+
+
+def mail_of(session):
+    """Return what reads mailboxes for a Session: a DoveadmMail or an HttpMail."""
+    if session.transport == "http":
+        return HttpMail(session.api)
+    version = parse_version(session.doveconf.version() or "") or ()
+    return DoveadmMail(session.module.run_command, session.doveadm(), session.printed, version)
 
 
 class DoveadmMail:

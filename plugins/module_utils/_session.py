@@ -7,15 +7,8 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveadm_client import DoveadmClient
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import Guard, request_full_syncs
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
-    HttpApi,
-    HttpClient,
-    HttpUserdb,
-)
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import DoveadmMail, HttpMail
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
     NAMED_IN_MESSAGES,
     check_names,
@@ -146,28 +139,22 @@ class Session:
     def client(self):
         """The replicator, through the transport asked for."""
         if self._client is None:
-            self._client = self._connected()
+            self._client = self.connected()
         return self._client
 
-    def _connected(self):
+    def connected(self):
+        """Return a client with a connection of its own."""
         if self.transport == "socket":
             return SocketClient(self.socket_path, self.longest_silence)
         if self.transport == "http":
-            return HttpClient(self.api, self.params["socket_path"])
-        return DoveadmClient(self.module.run_command, self._doveadm(), self.params["socket_path"], self.printed)
+            return http_transport().HttpClient(self.api, self.params["socket_path"])
+        return DoveadmClient(self.module.run_command, self.doveadm(), self.params["socket_path"], self.printed)
 
-    def _doveadm(self):
+    def doveadm(self):
+        """Return the command with its global options, cut off when it is silent for too long; a list."""
         doveadm = self._doveconf.doveadm() + (["-D"] if self.params["debug"] else [])
         limit = self.module.get_bin_path("timeout")
         return [limit, str(self.longest_silence)] + doveadm if limit else doveadm
-
-    @property
-    def mail(self):
-        """What reads mailboxes: a DoveadmMail or an HttpMail."""
-        if self.transport == "http":
-            return HttpMail(self.api)
-        version = parse_version(self._doveconf.version() or "") or ()
-        return DoveadmMail(self.module.run_command, self._doveadm(), self.printed, version)
 
     def require_replicator(self):
         """Raise DovecotError where Dovecot has none any more, for a module that has no other need of it."""
@@ -202,7 +189,7 @@ class Session:
             self.warn(
                 "The key in api_key crosses the network in clear: give api_url as https and the listener ssl = yes."
             )
-        return HttpApi(
+        return http_transport().HttpApi(
             params["api_url"], params["api_key"], self.longest_silence, params["ca_path"], params["validate_certs"]
         )
 
@@ -211,7 +198,10 @@ class Session:
         """The user databases of the Dovecot whose replicator this is."""
         if self._userdb is None:
             remote = self.transport == "http"
-            self._userdb = HttpUserdb(self.api) if remote else Userdb(self.base_dir, self.longest_silence)
+            if remote:
+                self._userdb = http_transport().HttpUserdb(self.api)
+            else:
+                self._userdb = Userdb(self.base_dir, self.longest_silence)
         return self._userdb
 
     def where(self):
@@ -263,22 +253,6 @@ class Session:
         spelt = self.userdb.find(candidates.union(names))
         wanted = {spelt.get(name, name) for name in names}
         return {name for name in candidates if spelt.get(name) in wanted}
-
-    def request_full_syncs(self, names, result):
-        """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
-        priority = self.params["priority"]
-        guard = Guard(lambda name: self._connected().replicate([name], priority))
-        try:
-            late = request_full_syncs(self.client, names, priority, self.params["wait_timeout"], guard)
-        finally:
-            guard.close()
-        if late:
-            self.fail(
-                "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
-                "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
-                % enumerated(late),
-                **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
-            )
 
     def wait(self, names, seconds, result, until=ENDED):
         """Wait, add the outcome to the result, and fail when it is not what was waited for.
@@ -338,6 +312,16 @@ class Session:
         for connection in (self._client, self._userdb):
             if connection is not None:
                 connection.close()
+
+
+def http_transport():
+    """Return the module of the transport ``http``.
+
+    It is imported only where it is used: http.client and ssl would be a tenth of the time that any other task takes.
+    """
+    from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _http_client
+
+    return _http_client
 
 
 def check_numbers(params, longest_silence):

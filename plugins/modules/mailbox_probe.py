@@ -118,6 +118,7 @@ import time
 from email.utils import formatdate
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
 
 # One that Dovecot's index has anyway. Another one would be noted there for ever.
@@ -146,29 +147,30 @@ def work(session):
     session.require_replicator()
     user = session.known_to_userdb([params["user"]])[0]
     query = ["savedsince", YOUNG, "header", HEADER, params["token"]]
+    mail = mail_of(session)
     if params["state"] == "arrived":
-        return arrived(session, user, query)
-    found = bool(session.mail.search(user, query))
+        return arrived(session, mail, user, query)
+    found = bool(mail.search(user, query))
     changed = found != (params["state"] == "present")
     if changed and not session.check_mode:
         if found:
-            session.mail.expunge(user, query)
+            mail.expunge(user, query)
         else:
-            session.mail.save(user, mail(user, params["token"]))
+            mail.save(user, probe(user, params["token"]))
     return dict(changed=changed, found=found)
 
 
-def arrived(session, user, query):
+def arrived(session, mail, user, query):
     began = time.time()
     while True:
-        found = bool(session.mail.search(user, query))
+        found = bool(mail.search(user, query))
         elapsed = time.time() - began
         if found or session.check_mode or elapsed >= session.params["seconds"]:
             return dict(changed=False, found=found, elapsed=round(elapsed, 3))
         time.sleep(PAUSE)
 
 
-def mail(user, token):
+def probe(user, token):
     return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), token=token)
 
 

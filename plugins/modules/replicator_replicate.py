@@ -208,6 +208,8 @@ noreplicate_users:
 import time
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import Guard, request_full_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
     plan_replication,
     replication_diff,
@@ -242,13 +244,30 @@ def work(session):
         seconds = params["wait_timeout"]
         if params["full"] and plan.requested:
             began = time.monotonic()
-            session.request_full_syncs(plan.requested, result)
+            start_full_syncs(session, plan.requested, result)
             seconds = max(0, seconds - (time.monotonic() - began))
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
             session.wait(plan.requested, seconds, result)
     return result
+
+
+def start_full_syncs(session, names, result):
+    """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
+    priority = session.params["priority"]
+    guard = Guard(lambda name: session.connected().replicate([name], priority))
+    try:
+        late = request_full_syncs(session.client, names, priority, session.params["wait_timeout"], guard)
+    finally:
+        guard.close()
+    if late:
+        session.fail(
+            "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
+            "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
+            % enumerated(late),
+            **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
+        )
 
 
 def main():

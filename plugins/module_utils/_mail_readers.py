@@ -15,6 +15,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailb
     Mailboxes,
     rows_in,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 
 # Users for whom doveadm is run at once.
 BATCH = 500
@@ -120,7 +121,7 @@ class DoveadmMail:
             errors = [line for line in lines if COMPLAINT.search(line) and HARMLESS not in line]
             # Mail that cannot be read gives an error, an empty list, and exit code 0.
             if errors or rc != 0:
-                raise DovecotError(tried, " ".join(errors) or "it ended with status %s" % rc, cure=CURE)
+                raise DovecotError(tried, enumerated(errors) or "it ended with status %s" % rc, cure=CURE)
             if take is None:
                 return
             try:

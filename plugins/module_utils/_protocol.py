@@ -6,6 +6,7 @@ The source of each fact is Dovecot's own code: src/replication/replicator/dovead
 src/lib/strescape.c for the escaping.
 """
 
+import re
 from collections import namedtuple
 
 # A moment in the past: ``time`` in Unix seconds, None where a transport does not tell it; ``age`` in seconds.
@@ -31,6 +32,8 @@ OVERVIEW_KEYS = {
     "Total number of known users": "known_users",
 }
 
+# Beside the tab.
+TO_BE_ESCAPED = re.compile("[\x01\0\r\n]")
 _ESCAPES = [("\x01", "\x011"), ("\0", "\x010"), ("\t", "\x01t"), ("\r", "\x01r"), ("\n", "\x01n")]
 _UNESCAPED = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "n": "\n"}
 
@@ -59,7 +62,10 @@ def tab_unescape(text):
 
 def encode_line(*fields):
     """Return the fields as one line of the protocol, bytes."""
-    return ("\t".join(tab_escape(field) for field in fields) + "\n").encode("utf-8", "surrogateescape")
+    line = "\t".join(fields)
+    if TO_BE_ESCAPED.search(line) or line.count("\t") != len(fields) - 1:
+        line = "\t".join(tab_escape(field) for field in fields)
+    return (line + "\n").encode("utf-8", "surrogateescape")
 
 
 def decode_line(line):

@@ -140,9 +140,9 @@ What is behind the figures that were missed, and what to do about them, is in [s
 ## `replicator_user`, by the number of users
 
 {table(["users", *COLUMNS.values()], sizes)}
-Users are given by name, except where "by mask" is said. "Names as one text" is `users: "{{{{ names | join(',') }}}}"`. The bare
-client ([source](../tests/bench/bare_client.py)) makes the round trips of "all new" and nothing else, started by
-`ansible.builtin.command`.
+Users are given by name, except where "by mask" is said. "Names as one text" is `users: "{{{{ names | join(',') }}}}"`.
+The bare client ([source](../tests/bench/bare_client.py)) makes the round trips of "all new" and nothing else, started
+by `ansible.builtin.command`.
 
 ![Seconds of a task by the number of users](benchmarks.svg)
 

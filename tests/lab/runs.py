@@ -64,8 +64,13 @@ def play(lab, inventory, playbook, *options, commands=None, **extra):
 
 
 def failures(results):
-    """The messages of the tasks that failed in a playbook run."""
-    return [line["result"]["msg"] for line in results if line["status"] == "failed"]
+    """The messages of the tasks that failed in a playbook run; what the end of a playbook repeats is there once."""
+    return list(dict.fromkeys(line["result"]["msg"] for line in results if line["status"] == "failed"))
+
+
+def handed_over(results):
+    """What a playbook has handed over with set_stats."""
+    return results[-1]["result"]["replication_result"]
 
 
 def changes(results):

@@ -15,7 +15,7 @@ import zipfile
 
 import pytest
 import runs
-from conftest import BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
+from conftest import API_KEY, BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
 from runs import changes, failures, succeeded
 
 ALICE = "alice@example.org"
@@ -399,11 +399,21 @@ def reached(pair, host=MX1, port=12345):
 
 @pytest.mark.parametrize("firewall", FIREWALLS)
 def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, firewall):
+    """And the API for its clients."""
     start, stop = FIREWALLS[firewall]
+    asks = f"timeout 3 bash -c 'echo > /dev/tcp/{MX1}/8080'"
 
     def run(*options, **variables):
         environment = {"ANSIBLE_COLLECTIONS_PATH": collections}
-        return configured.play("setup", *options, environment=environment, replication_firewall=firewall, **variables)
+        variables = {
+            "replication_firewall": firewall,
+            # As the pair has an API already.
+            "replication_api_port": 8080,
+            "replication_api_key": API_KEY,
+            "replication_api_clients": configured.shell("hostname -I", MX2).stdout.split(),
+            **variables,
+        }
+        return configured.play("setup", *options, environment=environment, **variables)
 
     assert reached(configured)
     for host in HOSTS:
@@ -417,7 +427,8 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
         assert changes(succeeded(announced)) == changes(succeeded(done)) != []
         assert changes(succeeded(run())) == []
         crosses_both_ways(configured)
-        assert not reached(configured)
+        assert not reached(configured) and not reached(configured, port=8080)
+        configured.shell(asks, MX2)
         if firewall == "nftables":
             configured.shell("systemctl reload nftables")
             crosses_both_ways(configured)
@@ -426,6 +437,7 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
         succeeded(configured.play("setup"))
         token = configured.deliver(ALICE)
         assert configured.arrived(ALICE, token, seconds=3) is None
+        assert configured.shell(asks, MX2, check=False).returncode != 0
         assert configured.shell("ls /etc/dovecot-replication.nft", check=False).returncode != 0
     finally:
         for host in HOSTS:

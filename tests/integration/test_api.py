@@ -78,11 +78,13 @@ all:
         )
 
     def print_of(self, playbook, *options):
-        """All that a run shows, with the utmost verbosity."""
+        """All that a run shows, with the utmost verbosity and the arguments of the modules."""
         options = ["-i", str(self.inventory), "-vvvv", *options]
         done = subprocess.run(
             runs.playbook_command(self.pair.lab, INVENTORY, playbook, *options),
-            env=runs.environment(REPLICATION_API_KEY=KEY, ANSIBLE_SHOW_CUSTOM_STATS="true"),
+            env=runs.environment(
+                REPLICATION_API_KEY=KEY, ANSIBLE_SHOW_CUSTOM_STATS="true", ANSIBLE_INJECT_INVOCATION="true"
+            ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -122,7 +124,7 @@ def test_status_and_resync(api):
 
 def test_the_key_is_never_shown(api):
     printed = api.print_of(f"{runs.COLLECTION}.status") + api.print_of(f"{runs.COLLECTION}.resync")
-    assert "replication_result" in printed and "api_url" in printed
+    assert "replication_result" in printed and '"api_key": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"' in printed
     for secret in (KEY, base64.b64encode(KEY.encode()).decode()):
         assert secret not in printed
 

@@ -48,6 +48,7 @@ REFUSALS = [
     ),
     ({"replication_secret": ""}, "replication_secret is empty"),
     ({"replication_secret": None}, "replication_secret is empty"),
+    ({"replication_secret": 83}, "replication_secret is a number"),
     ({"replication_secret": "hid\nden"}, "replication_secret contains a line break"),
     ({**WITH_API, "replication_api_key": ""}, "replication_api_key is empty"),
     ({**WITH_API, "replication_api_key": "hid\nden"}, "replication_api_key contains a line break"),

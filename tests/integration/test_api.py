@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import runs
 from conftest import API, EVERYONE, HOSTS, INVENTORY, MX1, MX2
+from controller import Controller
 from runs import changes, failures, handed_over, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
@@ -127,6 +128,20 @@ def test_the_key_is_never_shown(api):
     assert "replication_result" in printed and '"api_key": "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"' in printed
     for secret in (KEY, base64.b64encode(KEY.encode()).decode()):
         assert secret not in printed
+
+
+def test_jobs_of_awx(api, tmp_path):
+    """As those of test_awx.py, with a credential for the API alone."""
+    hosts = {host: {"ansible_host": address, "ansible_port": 1} for host, address in api.addresses.items()}
+    controller = Controller(tmp_path, hosts, {"Doveadm API of mx": {"api_key": KEY, "ca": api.ca_file.read_text()}})
+    job = controller.launch("Replication - status over the API", verbosity=4)
+    assert job.status == "successful", job.output
+    assert job.artifacts["replication_result"]["hosts"][MX1]["overview"]["known_users"] == len(EVERYONE)
+    job = controller.launch("Replication - resync over the API", verbosity=4, replication_user_mask=ALICE)
+    assert job.status == "successful", job.output
+    assert job.artifacts["replication_result"]["hosts"][MX2]["synced"] == 1
+    for job in controller.jobs:
+        assert job.showing([KEY, base64.b64encode(KEY.encode()).decode()]) == []
 
 
 def test_the_playbook_of_the_documentation(api, tmp_path):

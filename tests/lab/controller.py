@@ -245,7 +245,7 @@ class Controller:
             jobs[node["identifier"]] = job
             return job.status == "successful"
 
-        successful, _ = run_nodes(workflow["workflow_nodes"], run)
+        successful, dummy = run_nodes(workflow["workflow_nodes"], run)
         return successful, jobs
 
 

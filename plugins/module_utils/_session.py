@@ -135,6 +135,10 @@ class Session:
     def socket_path(self):
         return self.params["socket_path"] or os.path.join(self.base_dir, SOCKET_NAME)
 
+    def has_socket(self):
+        """Tell whether the replicator has a socket; over HTTP nobody can tell, and it is taken for granted."""
+        return self.transport == "http" or os.path.exists(self.socket_path)
+
     @property
     def client(self):
         """The replicator, through the transport asked for."""

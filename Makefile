@@ -37,7 +37,8 @@ molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or
 docs: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
-		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py
+		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \
+		tests/integration/test_plan.py
 
 test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py

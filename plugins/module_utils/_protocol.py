@@ -41,6 +41,8 @@ CLOCK_SKEW = 60
 # Columns of a row of ``STATUS mask`` in Dovecot before 2.2.16.
 FEWEST_COLUMNS = 5
 
+# Beside the tab.
+TO_BE_ESCAPED = re.compile("[\x01\0\r\n]")
 _ESCAPES = [("\x01", "\x011"), ("\0", "\x010"), ("\t", "\x01t"), ("\r", "\x01r"), ("\n", "\x01n")]
 ESCAPED = re.compile("\x01(.?)", re.DOTALL)
 _UNESCAPED = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "n": "\n"}
@@ -64,7 +66,10 @@ def tab_unescape(text):
 
 def encode_line(*fields):
     """Return the fields as one line of the protocol, bytes."""
-    return ("\t".join(tab_escape(field) for field in fields) + "\n").encode("utf-8", "surrogateescape")
+    line = "\t".join(fields)
+    if TO_BE_ESCAPED.search(line) or line.count("\t") != len(fields) - 1:
+        line = "\t".join(tab_escape(field) for field in fields)
+    return (line + "\n").encode("utf-8", "surrogateescape")
 
 
 def decode_line(line):

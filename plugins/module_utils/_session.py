@@ -7,17 +7,9 @@ import os
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveadm_client import DoveadmClient
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import request_full_syncs
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import Guard
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
-    HttpApi,
-    HttpClient,
-    HttpUserdb,
-)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._loaded import incarnation
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import DoveadmMail, HttpMail
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import (
     NAMED_IN_MESSAGES,
     check_names,
@@ -94,13 +86,15 @@ class Session:
         self._userdb = None
         self._client = None
         self._http_api = None
+        self._ask_again = None
 
     @classmethod
-    def run(cls, work, argument_spec, longest_silence=None, of_mail=False, **kwargs):
+    def run(cls, work, argument_spec, longest_silence=None, of_mail=False, ask_again=None, **kwargs):
         """Run a module: ``work`` takes the Session and returns the result; what goes wrong ends in one message.
 
         :arg longest_silence: instead of the option ``timeout``
         :arg of_mail: whether the module reads mail, of which the replicator's socket has nothing to tell
+        :arg ask_again: function of the Session and names, for which to ask again when a restart has broken off a wait
         """
         spec = dict(COMMON_OPTIONS, **argument_spec)
         module = AnsibleModule(
@@ -111,6 +105,7 @@ class Session:
             **kwargs,
         )
         session = cls(module, longest_silence)
+        session._ask_again = ask_again
         try:
             check_numbers(session.params, session.longest_silence)
             session.transport = chosen_transport(session.params, of_mail)
@@ -146,32 +141,30 @@ class Session:
     def socket_path(self):
         return self.params["socket_path"] or os.path.join(self.base_dir, SOCKET_NAME)
 
+    def has_socket(self):
+        """Tell whether the replicator has a socket; over HTTP nobody can tell, and it is taken for granted."""
+        return self.transport == "http" or os.path.exists(self.socket_path)
+
     @property
     def client(self):
         """The replicator, through the transport asked for."""
         if self._client is None:
-            self._client = self._connected()
+            self._client = self.connected()
         return self._client
 
-    def _connected(self):
+    def connected(self):
+        """Return a client with a connection of its own."""
         if self.transport == "socket":
             return SocketClient(self.socket_path, self.longest_silence)
         if self.transport == "http":
-            return HttpClient(self.api, self.params["socket_path"])
-        return DoveadmClient(self.module.run_command, self._doveadm(), self.params["socket_path"], self.printed)
+            return http_transport().HttpClient(self.api, self.params["socket_path"])
+        return DoveadmClient(self.module.run_command, self.doveadm(), self.params["socket_path"], self.printed)
 
-    def _doveadm(self):
+    def doveadm(self):
+        """Return the command with its global options, cut off when it is silent for too long; a list."""
         doveadm = self._doveconf.doveadm() + (["-D"] if self.params["debug"] else [])
         limit = self.module.get_bin_path("timeout")
         return [limit, str(self.longest_silence)] + doveadm if limit else doveadm
-
-    @property
-    def mail(self):
-        """What reads mailboxes: a DoveadmMail or an HttpMail."""
-        if self.transport == "http":
-            return HttpMail(self.api)
-        version = parse_version(self._doveconf.version() or "") or ()
-        return DoveadmMail(self.module.run_command, self._doveadm(), self.printed, version)
 
     def require_replicator(self):
         """Raise DovecotError where Dovecot has none any more, for a module that has no other need of it."""
@@ -206,7 +199,7 @@ class Session:
             self.warn(
                 "The key in api_key crosses the network in clear: give api_url as https and the listener ssl = yes."
             )
-        return HttpApi(
+        return http_transport().HttpApi(
             params["api_url"], params["api_key"], self.longest_silence, params["ca_path"], params["validate_certs"]
         )
 
@@ -215,7 +208,10 @@ class Session:
         """The user databases of the Dovecot whose replicator this is."""
         if self._userdb is None:
             remote = self.transport == "http"
-            self._userdb = HttpUserdb(self.api) if remote else Userdb(self.base_dir, self.longest_silence)
+            if remote:
+                self._userdb = http_transport().HttpUserdb(self.api)
+            else:
+                self._userdb = Userdb(self.base_dir, self.longest_silence)
         return self._userdb
 
     def where(self):
@@ -268,25 +264,6 @@ class Session:
         wanted = {spelt.get(name, name) for name in names}
         return {name for name in candidates if spelt.get(name) in wanted}
 
-    def request_full_syncs(self, names, result):
-        """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
-        late = self._start_full_syncs(names, self.params["priority"], self.params["wait_timeout"])
-        if late:
-            self.fail(
-                "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
-                "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
-                % enumerated(late),
-                **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
-            )
-
-    def _start_full_syncs(self, names, priority, seconds):
-        """Queue full syncs; return the names whose sync under way has not ended in so many seconds."""
-        guard = Guard(lambda name: self._connected().replicate([name], priority))
-        try:
-            return request_full_syncs(self.client, names, priority, seconds, guard)
-        finally:
-            guard.close()
-
     def hang_up(self):
         """Have the replicator connected anew when it is needed next."""
         if self._client is not None:
@@ -297,27 +274,19 @@ class Session:
         """Return what changes when the Dovecot of this host is reloaded or restarted, None where nothing tells."""
         return None if self.transport == "http" else incarnation(self.socket_path)
 
-    def watch(self, asked=None, state=None):
-        """Return the replicator as a Watch; ``asked`` as in ``wait``."""
-        return Watch(self, asked and (lambda names: self._ask_again(names, **asked)), self._client is not None, state)
+    def watch(self, state=None):
+        """Return the replicator as a Watch; ``state`` as that has it."""
+        again = self._ask_again and (lambda names: self._ask_again(self, names))
+        return Watch(self, again, self._client is not None, state)
 
-    def _ask_again(self, names, priority, full):
-        if full:
-            # Those with a sync under way were still queued when the replicator was restarted, as they had been asked.
-            self._start_full_syncs(names, priority, 0)
-        else:
-            self.client.replicate(names, priority)
-
-    def wait(self, names, seconds, result, until=ENDED, asked=None):
+    def wait(self, names, seconds, result, until=ENDED):
         """Wait, add the outcome to the result, and fail when it is not what was waited for.
 
         In slices neither the end of one nor its outcome is a failure: ``waiting`` in the result says how to go on. In
         check mode there is one look, and nothing is a failure.
-
-        :arg asked: dict of the priority at which syncs were asked for and whether ``full`` ones, None when none were
         """
         now = 0 if self.check_mode else min(seconds, self._slice.get("seconds", seconds))
-        watch = self.watch(asked, self._slice.get("state"))
+        watch = self.watch(self._slice.get("state"))
         outcome = wait_for_syncs(watch, names, now, self.params["user_mask"], until)
         reasons = self._reasons_for_dropping(outcome.dropped)
         result.update(outcome.as_result(), dropped_reasons=reasons, restarts=watch.state["restarts"])
@@ -325,9 +294,11 @@ class Session:
             return
         if self._slice:
             rest = until.rest(outcome)
-            result["waiting"] = dict(names=rest, total=seconds, until=list(until), asked=asked, state=watch.state)
+            result["waiting"] = dict(
+                names=rest, total=seconds, until=list(until), asks=bool(self._ask_again), state=watch.state
+            )
             return
-        if result["restarts"] and not asked:
+        if result["restarts"] and not self._ask_again:
             self.warn(MAY_BE_LOST)
         problem = until.verdict(outcome, reasons, watch.state["trouble"])
         if problem:
@@ -350,7 +321,7 @@ class Session:
     def _go_on_waiting(self):
         result = dict(changed=False)
         waiting = self._slice
-        self.wait(waiting["names"], waiting["seconds"], result, Until(*waiting["until"]), waiting["asked"])
+        self.wait(waiting["names"], waiting["seconds"], result, Until(*waiting["until"]))
         return result
 
     def warn(self, text):
@@ -373,6 +344,16 @@ class Session:
         for connection in (self._client, self._userdb):
             if connection is not None:
                 connection.close()
+
+
+def http_transport():
+    """Return the module of the transport ``http``.
+
+    It is imported only where it is used: http.client and ssl would be a tenth of the time that any other task takes.
+    """
+    from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _http_client
+
+    return _http_client
 
 
 def check_numbers(params, longest_silence):

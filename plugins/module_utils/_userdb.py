@@ -153,15 +153,14 @@ class Userdb(Accounts):
         self._socket.close()
 
     def _look_up(self, names):
-        waiting, accounts = {}, {}
-        for name in names:
-            request = self._next_id()
-            waiting[request] = name
-            self._socket.write(encode_line("USER", request, name, "service=doveadm"))
-            if len(waiting) >= WINDOW:
+        names, accounts = list(names), {}
+        for start in range(0, len(names), WINDOW):
+            waiting = {self._next_id(): name for name in names[start : start + WINDOW]}
+            requests = [encode_line("USER", request, waiting[request], "service=doveadm") for request in waiting]
+            # In one write: one for each would take longer than all that Dovecot does.
+            self._socket.write(b"".join(requests))
+            while waiting:
                 self._collect(waiting, accounts)
-        while waiting:
-            self._collect(waiting, accounts)
         return accounts
 
     def _collect(self, waiting, accounts):

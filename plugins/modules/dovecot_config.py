@@ -310,6 +310,10 @@ running:
   returned: success
   type: bool
   sample: true
+not_previewed:
+  description: What could not be found out in check mode, and why.
+  returned: in check mode without Dovecot, when something would change
+  type: str
 dovecot_version:
   description: The version of Dovecot, null when it is not installed.
   returned: success
@@ -579,6 +583,8 @@ def run(module):
         "running": running,
         "dovecot_version": version,
     }
+    if module.check_mode and changes and not installed:
+        result["not_previewed"] = "whether Dovecot accepts the configuration, as it is not installed yet"
     if module._diff:
         result["diff"] = config_files.describe(
             changes,

@@ -178,6 +178,7 @@ unknown_users:
   sample: [nobody@example.org]
 """
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS, Session
 
 
@@ -190,7 +191,7 @@ def work(session):
         names = sorted(session.userdb.names(session.params["user_mask"]))
         if not names:
             session.warn("No user of the userdb matches %s." % session.params["user_mask"])
-    users = session.mail.read(names).described(session.params["mailboxes"]) if names else []
+    users = mail_of(session).read(names).described(session.params["mailboxes"]) if names else []
     return dict(changed=False, users=users)
 
 

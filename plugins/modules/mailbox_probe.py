@@ -44,7 +44,8 @@ options:
     description:
       - V(present) puts the mail into INBOX if it is not there.
       - V(arrived) waits until it is there, and tells so in RV(found). It is no failure when it is not.
-      - V(absent) removes it.
+      - V(absent) removes it, and those of the last two days that are older than an hour, as a run that was killed has
+        left them behind.
     type: str
     choices: [present, arrived, absent]
     default: present
@@ -117,23 +118,28 @@ import re
 import time
 from email.utils import formatdate
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._audience import left_alone
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
 
 # One that Dovecot's index has anyway. Another one would be noted there for ever.
 HEADER = "Message-ID"
 # Only younger mail is searched, which needs no look into the others. Clocks and time zones may differ.
 YOUNG = "2days"
+# Nobody waits any more for a probe of that age.
+LEFT_BEHIND = "1hours"
+MARK = "dovecot-replication-probe."
 PAUSE = 0.2
 MAIL = """From: Dovecot replication <postmaster@%(host)s>
 To: %(user)s
 Subject: Replication probe
 Date: %(date)s
-Message-ID: <%(token)s@%(host)s>
+Message-ID: <%(mark)s%(token)s@%(host)s>
 Auto-Submitted: auto-generated
 
 This mail is sent to see whether %(host)s replicates its mail. It is removed
-again at once; one that stays may be deleted.
+again at once; one that stays is removed by the next probe, or may be deleted.
 """
 
 
@@ -145,31 +151,35 @@ def work(session):
         raise DovecotError("Reading token", "it has other characters than letters, digits and -")
     session.require_replicator()
     user = session.known_to_userdb([params["user"]])[0]
-    query = ["savedsince", YOUNG, "header", HEADER, params["token"]]
+    query = ["header", HEADER, params["token"]]
+    if params["state"] == "absent":
+        query = ["(", *query, "or", "(", "savedbefore", LEFT_BEHIND, "header", HEADER, MARK, ")", ")"]
+    query = ["savedsince", YOUNG, *query]
+    mail = mail_of(session)
     if params["state"] == "arrived":
-        return arrived(session, user, query)
-    found = bool(session.mail.search(user, query))
+        return arrived(session, mail, user, query)
+    found = bool(mail.search(user, query))
     changed = found != (params["state"] == "present")
     if changed and not session.check_mode:
         if found:
-            session.mail.expunge(user, query)
+            mail.expunge(user, query)
         else:
-            session.mail.save(user, mail(user, params["token"]))
+            mail.save(user, probe(user, params["token"]))
     return dict(changed=changed, found=found)
 
 
-def arrived(session, user, query):
+def arrived(session, mail, user, query):
     began = time.time()
     while True:
-        found = bool(session.mail.search(user, query))
+        found = bool(mail.search(user, query))
         elapsed = time.time() - began
-        if found or session.check_mode or elapsed >= session.params["seconds"]:
+        if found or session.check_mode or elapsed >= session.params["seconds"] or left_alone():
             return dict(changed=False, found=found, elapsed=round(elapsed, 3))
         time.sleep(PAUSE)
 
 
-def mail(user, token):
-    return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), token=token)
+def probe(user, token):
+    return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), mark=MARK, token=token)
 
 
 def main():

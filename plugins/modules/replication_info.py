@@ -164,6 +164,7 @@ import time
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _observation as observation
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import differing_in_case
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
 
@@ -194,7 +195,7 @@ def work(session):
     of_users = {account.mail_replica for account in found.values() if account.mail_replica}
     result["peer"] = observation.peer(configuration, of_users, session.params["timeout"], session.module.run_command)
     existing = sorted(about.intersection(found))
-    mailboxes = session.mail.mailboxes(existing) if existing else {}
+    mailboxes = mail_of(session).mailboxes(existing) if existing else {}
     result["accounts"] = {name: described(found.get(name), answered, mailboxes.get(name, {})) for name in about}
     owners = {owner(account, configuration) for account in found.values()}
     for listener in result["listeners"].values():

@@ -216,6 +216,9 @@ noreplicate_users:
 import time
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import request_full_syncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import Guard
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
     plan_replication,
     replication_diff,
@@ -250,13 +253,43 @@ def work(session):
         seconds = params["wait_timeout"]
         if params["full"] and plan.requested:
             began = time.monotonic()
-            session.request_full_syncs(plan.requested, result)
+            start_full_syncs(session, plan.requested, result)
             seconds = max(0, seconds - (time.monotonic() - began))
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait(plan.requested, seconds, result, asked=dict(priority=params["priority"], full=params["full"]))
+            session.wait(plan.requested, seconds, result)
     return result
+
+
+def queue_full_syncs(session, names, seconds):
+    """Queue full syncs; return the names whose sync under way has not ended in so many seconds."""
+    priority = session.params["priority"]
+    guard = Guard(lambda name: session.connected().replicate([name], priority))
+    try:
+        return request_full_syncs(session.client, names, priority, seconds, guard)
+    finally:
+        guard.close()
+
+
+def ask_again(session, names):
+    if session.params["full"]:
+        # Those with a sync under way were still queued when the replicator was restarted, for the full one.
+        queue_full_syncs(session, names, 0)
+    else:
+        session.client.replicate(names, session.params["priority"])
+
+
+def start_full_syncs(session, names, result):
+    """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
+    late = queue_full_syncs(session, names, session.params["wait_timeout"])
+    if late:
+        session.fail(
+            "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
+            "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
+            % enumerated(late),
+            **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
+        )
 
 
 def main():
@@ -271,6 +304,7 @@ def main():
             check_userdb=dict(type="bool", default=True),
             **WAIT_OPTIONS,
         ),
+        ask_again=ask_again,
         required_one_of=[["users", "user_mask"]],
         mutually_exclusive=[["users", "user_mask"]],
     )

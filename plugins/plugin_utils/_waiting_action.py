@@ -61,7 +61,7 @@ class WaitingAction(ActionBase):
             time.sleep(max(0, deadline - time.monotonic()))
         outcome = outcome._replace(elapsed=round(time.monotonic() - began, 3))
         result.update(outcome.as_result(), restarts=waiting["state"]["restarts"])
-        if result["restarts"] and not waiting["asked"]:
+        if result["restarts"] and not waiting["asks"]:
             Display().warning(MAY_BE_LOST)
         problem = until.verdict(outcome, result["dropped_reasons"], waiting["state"]["trouble"])
         if problem:

@@ -37,15 +37,11 @@ def main():
     while b"DONE\t" not in listing[-20:]:
         listing += userdb.recv(1 << 16)
     new = [name for name in names if name not in listed]
-    waiting = 0
-    for number, name in enumerate(new, 2):
-        userdb.sendall(b"USER\t%d\t%s\tservice=doveadm\n" % (number, name))
-        waiting += 1
-        if waiting == WINDOW:
+    for start in range(0, len(new), WINDOW):
+        window = list(enumerate(new[start : start + WINDOW], start + 2))
+        userdb.sendall(b"".join(b"USER\t%d\t%s\tservice=doveadm\n" % request for request in window))
+        for _answer in window:
             accounts.readline()
-            waiting -= 1
-    for _answer in range(waiting):
-        accounts.readline()
     for name in new:
         replicator.sendall(b"REPLICATE\tlow\t\t%s\n" % name)
         answers.readline()

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import runs
 from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2
-from runs import changes, failures, succeeded
+from runs import changes, failures, handed_over, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
@@ -18,6 +18,18 @@ pytestmark = [
 ]
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
+# What each playbook's result tells of a host beside `ok` and `message`; see docs/results.md.
+RESULTS = {
+    "setup": {"dovecot_version", "changed", "changed_files", "findings", "compared_users"},
+    "verify": {"dovecot_version", "known_users", "failing", "findings", "compared_users"},
+    "status": {"dovecot_version", "overview", "running", "failing", "failing_users"},
+    "resync": {
+        *["requested", "synced", "failed", "dropped", "pending", "elapsed"],
+        *["failed_users", "dropped_users", "pending_users"],
+    },
+    "drain": {"hold", "changed", "known_users", "queued_users"},
+    "decommission": {"changed", "changed_files"},
+}
 HOLD = "/etc/dovecot/conf.d/12-replication-hold.conf"
 
 
@@ -34,7 +46,19 @@ def check_then_run(pair, playbook, **variables):
     announced = succeeded(pair.play(playbook, "--check", **variables))
     done = succeeded(pair.play(playbook, **variables))
     assert changes(announced) == changes(done)
+    for results in announced, done:
+        see_result(results, playbook)
     return announced, done
+
+
+def see_result(results, playbook):
+    """A playbook on a healthy pair hands over what docs/results.md tells."""
+    handed = handed_over(results)
+    check = handed["message"].startswith("In check mode: ")
+    assert (handed["playbook"], handed["check_mode"], handed["ok"]) == (playbook, check, True)
+    assert set(handed["hosts"]) == set(HOSTS) and "\n" not in handed["message"]
+    for host in handed["hosts"].values():
+        assert set(host) == RESULTS[playbook] | {"ok", "message"} and (host["ok"], host["message"]) == (True, "")
 
 
 def test_drain_and_release(pair):
@@ -88,8 +112,55 @@ def test_resync_names_who_was_not_synced(pair):
         results = pair.play("resync", replication_users=[ALICE], replication_from=MX1)
     (message,) = failures(results)
     assert "0 of 1 users synced, 1 failed" in message and ALICE in message
+    (host,) = handed_over(results)["hosts"].values()
+    assert (host["ok"], host["requested"], host["synced"], host["failed_users"]) == (False, 1, 0, [ALICE])
     assert "names causes and cures" in told(results, "Show how it went")[-1]
     succeeded(pair.play("resync", replication_users=[ALICE]))
+
+
+@pytest.mark.parametrize("playbook", ["setup", "verify", "status"])
+def test_result_when_nothing_needs_a_person(pair, playbook):
+    for check in ([], ["--check"]):
+        see_result(succeeded(pair.play(playbook, *check)), playbook)
+
+
+def test_results_when_a_person_is_needed(pair):
+    """A host in trouble hides nothing of the other one."""
+    with pair.stopped():
+        pair.module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=10)
+        for playbook, words in [
+            ("status", "The syncs of 1 of 4 users fail, such as alice@example.org."),
+            ("decommission", "The syncs of users fail."),
+            ("setup", None),
+        ]:
+            results = pair.play(playbook)
+            handed = handed_over(results)
+            last = [line["status"] for line in results if line["task"] == "Fail where a person is needed"]
+            assert sorted(last) == (["failed", "skipped"] if words is None else ["failed", "failed"])
+            first, second = (handed["hosts"][host] for host in HOSTS)
+            assert (handed["ok"], first["ok"], second["ok"]) == (False, words is None, False)
+            assert words is None or words in first["message"] and f"{MX1}: " in handed["message"]
+            assert f"{MX2}: {second['message'][:60]}" in handed["message"]
+            assert set(first) == set(second) == RESULTS[playbook] | {"ok", "message"}
+        assert handed["hosts"][MX1]["changed"] is False
+        only = handed_over(succeeded(pair.play("status", replication_hosts=MX1, replication_fail_on="nothing")))
+        assert (only["ok"], only["hosts"][MX1]["failing_users"]) == (True, [ALICE])
+    pair.module("replicator_replicate", user_mask="*", failed_only=True, wait=True)
+
+
+@pytest.mark.parametrize("playbook", ["setup", "status", "decommission"])
+def test_results_when_a_host_is_away(pair, tmp_path, playbook):
+    """One that cannot even be reached, or none at all."""
+    (tmp_path / "away.yml").write_text(f"all: {{hosts: {{{MX2}: {{ansible_port: 1, ansible_connection: ssh}}}}}}")
+    away = ["--check", "-i", str(tmp_path / "away.yml")]
+    none = {"ok": False, "message": "No result: it could not be reached, or the run was broken off. See the output."}
+    handed = handed_over(pair.play(playbook, *away))
+    assert handed["ok"] is False and handed["hosts"][MX2] == none
+    other = handed["hosts"][MX1]
+    assert set(other) == RESULTS[playbook] | {"ok", "message"}
+    assert other["message"] == (f"Nothing was done here, as {MX2} is not ready." if playbook == "decommission" else "")
+    alone = handed_over(pair.play(playbook, *away, replication_hosts=MX2))
+    assert alone["ok"] is False and alone["hosts"] == {MX2: none}
 
 
 def test_decommission(pair):

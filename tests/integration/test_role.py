@@ -16,6 +16,7 @@ TLS = {
     "replication_tls_cert_file": "/etc/dovecot/private/dovecot.pem",
     "replication_tls_key_file": "/etc/dovecot/private/dovecot.key",
 }
+WITH_API = {"replication_api_port": 8443, "replication_api_key": "another-one"}
 REFUSALS = [
     ({"replication_group": "all_mx1"}, "has 1 hosts, but a pair is exactly two"),
     ({"replication_group": "nosuch"}, "has 0 hosts, but a pair is exactly two"),
@@ -47,7 +48,17 @@ REFUSALS = [
     ),
     ({"replication_secret": ""}, "replication_secret is empty"),
     ({"replication_secret": None}, "replication_secret is empty"),
+    ({"replication_secret": 83}, "replication_secret is a number"),
     ({"replication_secret": "hid\nden"}, "replication_secret contains a line break"),
+    ({**WITH_API, "replication_api_key": ""}, "replication_api_key is empty"),
+    ({**WITH_API, "replication_api_key": "hid\nden"}, "replication_api_key contains a line break"),
+    ({**WITH_API, "replication_api_key": "only-for-the-lab"}, "the same as replication_secret"),
+    ({**WITH_API, "replication_api_port": 12345}, "a port of its own"),
+    ({**WITH_API, "replication_api_tls": False}, "would cross the network in the clear"),
+    ({**WITH_API, "replication_firewall": "ufw"}, "nobody would reach the API"),
+    ({**WITH_API, "replication_api_clients": ["awx.example.org"]}, "'awx.example.org' is not"),
+    ({**WITH_API, "replication_api_commands": ["user,fetch"]}, "without commas"),
+    (WITH_API, "no commands for the replicator in its HTTP API"),
     ({"replication_max_conns": 0}, "replication_max_conns is 0"),
     ({"replication_full_sync_interval": "3600"}, "replication_full_sync_interval is '3600'"),
     ({"replication_full_sync_interval": "0 days"}, "replication_full_sync_interval is '0 days'"),
@@ -106,7 +117,8 @@ def test_nothing_to_do(pair):
     results = setup(pair)
     assert failures(results) == [] and changes(results) == []
     # What a run costs when there is nothing to do: these, and the check of the arguments.
-    assert [line["task"].split(" : ")[-1] for line in results if line["status"] == "ok"][1:] == [
+    role = [line["task"].split(" : ")[1] for line in results if line["status"] == "ok" and " : " in line["task"]]
+    assert role[1:] == [
         "Look at the host",
         "Write the configuration and have Dovecot validate it",
         "See that the replicator answers and the userdb lists its users",

@@ -8,14 +8,11 @@ The schemes on each Dovecot are the matter of the molecule scenarios.
 import json
 import re
 import socket
-import subprocess
-import sys
 import time
-import zipfile
 
 import pytest
 import runs
-from conftest import BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
+from conftest import API_KEY, BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
 from runs import changes, failures, succeeded
 
 ALICE = "alice@example.org"
@@ -340,25 +337,10 @@ def test_a_second_dovecot_on_the_hosts(configured):
     assert [line for line in snapshot(configured, MX1) if "12346" not in line] == here
 
 
-# PyPI's package of all collections; of it only those are taken that the role uses for firewalls.
-COLLECTIONS_PACKAGE = "ansible~=14.0"
-COLLECTIONS = ("community/general", "ansible/posix")
-
-
 @pytest.fixture(scope="module")
 def collections():
     """The path of collections with the two that open firewalls."""
-    home = runs.ROOT / ".build" / "collections"
-    if not all((home / "ansible_collections" / name).exists() for name in COLLECTIONS):
-        home.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", home, COLLECTIONS_PACKAGE]
-        subprocess.run(command, check=True)
-        (wheel,) = home.glob("ansible-*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            wanted = tuple(f"ansible_collections/{name}/" for name in COLLECTIONS)
-            archive.extractall(home, [name for name in archive.namelist() if name.startswith(wanted)])
-        wheel.unlink()
-    return f"{runs.ROOT / '.venv' / 'collections'}:{home}"
+    return runs.with_collections("ansible~=14.0", "community.general", "ansible.posix")
 
 
 NFTABLES = """#!/usr/sbin/nft -f
@@ -399,11 +381,21 @@ def reached(pair, host=MX1, port=12345):
 
 @pytest.mark.parametrize("firewall", FIREWALLS)
 def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, firewall):
+    """And the API for its clients."""
     start, stop = FIREWALLS[firewall]
+    asks = f"timeout 3 bash -c 'echo > /dev/tcp/{MX1}/8080'"
 
     def run(*options, **variables):
         environment = {"ANSIBLE_COLLECTIONS_PATH": collections}
-        return configured.play("setup", *options, environment=environment, replication_firewall=firewall, **variables)
+        variables = {
+            "replication_firewall": firewall,
+            # As the pair has an API already.
+            "replication_api_port": 8080,
+            "replication_api_key": API_KEY,
+            "replication_api_clients": configured.shell("hostname -I", MX2).stdout.split(),
+            **variables,
+        }
+        return configured.play("setup", *options, environment=environment, **variables)
 
     assert reached(configured)
     for host in HOSTS:
@@ -417,7 +409,8 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
         assert changes(succeeded(announced)) == changes(succeeded(done)) != []
         assert changes(succeeded(run())) == []
         crosses_both_ways(configured)
-        assert not reached(configured)
+        assert not reached(configured) and not reached(configured, port=8080)
+        configured.shell(asks, MX2)
         if firewall == "nftables":
             configured.shell("systemctl reload nftables")
             crosses_both_ways(configured)
@@ -426,6 +419,7 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
         succeeded(configured.play("setup"))
         token = configured.deliver(ALICE)
         assert configured.arrived(ALICE, token, seconds=3) is None
+        assert configured.shell(asks, MX2, check=False).returncode != 0
         assert configured.shell("ls /etc/dovecot-replication.nft", check=False).returncode != 0
     finally:
         for host in HOSTS:

@@ -360,9 +360,8 @@ def test_mail_that_never_stops(tidied):
         settle(tidied)
         check_all_there(tidied, users, delivered)
         deferred = [tidied.shell("wc -l < /srv/deferred", host).stdout.strip() for host in HOSTS]
-        print(
-            f"{len(delivered)} mails to {len(users)} users in {done} rounds, {troubles} plays with failed syncs, deferred {deferred}"
-        )
+        print(f"{len(delivered)} mails to {len(users)} users in {done} rounds, deferred {deferred}")
+        print(f"{troubles} plays with syncs that gave up")
         assert len(delivered) > 1000
 
 

@@ -265,7 +265,7 @@ class Lab:
         self.name = name + os.environ.get("MAILOPS_LAB_SUFFIX", "")
         with alone():
             self.engine = Engine.find()
-        self.network = f"{PREFIX}-{name}"
+        self.network = f"{PREFIX}-{self.name}"
         self.directory = STATE / self.name
 
     @property

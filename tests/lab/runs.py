@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import uuid
+import zipfile
 from pathlib import Path
 
 from lab import HERE, LabError
@@ -40,6 +42,25 @@ def environment(commands=None, **extra):
     }
 
 
+def with_collections(package, *names):
+    """The path of collections with this one and those that are named.
+
+    :arg package: PyPI's package of all collections, with the version to take them out of
+    """
+    home = ROOT / ".build" / "collections"
+    paths = tuple(f"ansible_collections/{name.replace('.', '/')}/" for name in names)
+    if not all((home / path).exists() for path in paths):
+        home.mkdir(parents=True, exist_ok=True)
+        # Processes that test other releases may do the same now.
+        with tempfile.TemporaryDirectory(dir=home) as own:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", own, package]
+            subprocess.run(command, check=True)
+            (wheel,) = Path(own).iterdir()
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(home, [name for name in archive.namelist() if name.startswith(paths)])
+    return f"{ROOT / '.venv' / 'collections'}:{home}"
+
+
 def playbook_command(lab, inventory, playbook, *options, commands=None):
     """The command line of a playbook run: the user's inventory, and how the lab's hosts are reached."""
     return [
@@ -64,8 +85,13 @@ def play(lab, inventory, playbook, *options, commands=None, **extra):
 
 
 def failures(results):
-    """The messages of the tasks that failed in a playbook run."""
-    return [line["result"]["msg"] for line in results if line["status"] == "failed"]
+    """The messages of the tasks that failed in a playbook run; what the end of a playbook repeats is there once."""
+    return list(dict.fromkeys(line["result"]["msg"] for line in results if line["status"] == "failed"))
+
+
+def handed_over(results):
+    """What a playbook has handed over with set_stats."""
+    return results[-1]["result"]["replication_result"]
 
 
 def changes(results):

@@ -65,6 +65,7 @@ doveadm_api_key = {API["api_key"]}
         """Start with nobody but ``someone`` on the list."""
         self.stop()
         self.lab.execute(self.host, "mkdir", "-p", f"{self.HOME}/state", "/run/still")
+        self.lab.execute(self.host, "install", "-d", "-o", "vmail", f"{self.HOME}/mail")
         self.lab.execute(self.host, "tee", self.CONFIG, stdin=self.SETTINGS)
         self.have_users({"someone": ""})
         self.agent.shell(f"dovecot -c {self.CONFIG} > /dev/null 2>&1")

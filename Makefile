@@ -42,7 +42,7 @@ docs: venv ## write the tables and outputs in docs/ that come from test runs, an
 
 torture: venv ## faults, load, secrets and a million bad inputs that take too long for test (an hour)
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v -s -m torture tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_ALL_TRANSPORTS=1 pytest -v -s -m torture tests/integration
 
 test: venv ## run everything above, of the molecule scenarios some, and print a summary
 	@$(RUN) python tests/tools/run_all.py

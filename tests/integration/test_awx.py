@@ -25,11 +25,9 @@ pytestmark = [
 ALICE = "alice@example.org"
 PROBE = f"ansible_collections.{runs.COLLECTION}.plugins.modules.mailbox_probe"
 SECRET = f"canary-{uuid.uuid4().hex}"
-# Processes of modules, and files where they and the playbooks put theirs. The tests' own agent is none of them.
-TRACES = """
-ps -eo args | grep '[p]ython3' | grep -v agent.py
-find /root/.ansible /tmp /etc/dovecot -newer /root/began ! -type d
-"""
+# Of modules; the tests' own agent is none of them.
+PROCESSES = "ps -eo args | grep '[p]ython3' | grep -v agent.py"
+FILES = "find /root/.ansible /tmp /etc/dovecot -newer /root/began ! -type d"
 # A wait is done in slices, of which the first one lasts this long.
 SLICE_SECONDS = 5
 
@@ -63,6 +61,10 @@ def result_of(job):
 @contextlib.contextmanager
 def leaving_nothing(pair):
     """Sees that what a job has begun in here is gone soon after it, on both hosts."""
+
+    def shown(host):
+        return pair.shell(f"{PROCESSES}; {FILES}", host, check=False).stdout
+
     for host in HOSTS:
         pair.shell("touch /root/began", host)
     yield
@@ -70,7 +72,7 @@ def leaving_nothing(pair):
     left = HOSTS
     while left and time.monotonic() < deadline:
         time.sleep(0.5)
-        left = {host: traces for host in HOSTS if (traces := pair.shell(TRACES, host, check=False).stdout)}
+        left = {host: traces for host in HOSTS if (traces := shown(host))}
     assert not left
 
 
@@ -163,21 +165,26 @@ def test_cancelled_in_the_middle_of_a_wait(pair, controller):
     def waiting(events):
         return ALICE in pair.shell("doveadm -f tab replicator dsync-status").stdout
 
-    with leaving_nothing(pair), pair.silent():
-        job = controller.launch("Replication - resync", replication_full="true", replication_from=MX1, canceled=waiting)
-        assert job.status == "canceled" and job.artifacts == {}
-        # A full sync of a user whose sync is running begins with a wait for its end.
-        job = controller.launch(
-            "Replication - resync",
-            replication_user_mask=ALICE,
-            replication_full="true",
-            replication_from=MX1,
-            canceled=during("Ask for syncs and wait for them"),
+    def guarded(events):
+        """A shell, the module, and the process that sees to it that it loses no user."""
+        return len(pair.shell(PROCESSES, check=False).stdout.splitlines()) == 3
+
+    def resync(canceled, **answers):
+        return controller.launch(
+            "Replication - resync", replication_full="true", replication_from=MX1, canceled=canceled, **answers
         )
-        assert job.status == "canceled"
-        job = controller.launch("Replication - drain", canceled=during("Wait until everything is synced"))
-        assert job.status == "canceled"
-        assert "Keep syncs from being started" not in job.output
+
+    with pair.silent():
+        with leaving_nothing(pair):
+            job = resync(waiting)
+            assert job.status == "canceled" and job.artifacts == {}
+        with leaving_nothing(pair):
+            # A full sync of a user whose sync is running begins with a wait for its end.
+            assert resync(guarded, replication_user_mask=ALICE).status == "canceled"
+        with leaving_nothing(pair):
+            job = controller.launch("Replication - drain", canceled=during("Wait until everything is synced"))
+            assert job.status == "canceled"
+            assert "Keep syncs from being started" not in job.output
     assert pair.listed() == EVERYONE
     ran(controller.launch("Replication - resync"))
 

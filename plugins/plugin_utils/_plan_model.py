@@ -204,7 +204,8 @@ def counts_of(changes):
         elif kind == "syncs":
             counts["syncs"] += len(change.get("requested", []))
         elif kind == "files":
-            counts["files"] += len(change.get("files", [])) or 1
+            # Without a file only a reload is missing, which the handler that does it counts.
+            counts["files"] += len(change["files"]) if "files" in change else 1
         else:
             counts[kind] += 1
     return counts

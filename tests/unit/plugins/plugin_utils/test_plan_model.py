@@ -32,6 +32,13 @@ def plan(of="setup", version="1.2.3", **hosts):
     return model.build(of, collection, hosts or {"mx1": host(changes=[change()]), "mx2": host(in_order=["Write"])})
 
 
+def test_a_reload_that_is_missing_is_one_service_and_no_file():
+    result = {"changed": True, "files": [], "diff": [{"before": "running: old\n", "after": "running: new\n"}]}
+    changes = model.changes_of("Write", "a.b.dovecot_config", result)
+    changes += model.changes_of("Reload", "ansible.builtin.service", {"changed": True, "name": "dovecot"})
+    assert model.in_words(model.counts_of(changes)) == "1 service"
+
+
 @pytest.mark.parametrize(
     "diff, text",
     [

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whether a running Dovecot has read its configuration since it was changed. PRIVATE to this collection.
 
-Dovecot makes all its sockets anew when it starts and when it is reloaded (measured on 2.3.19.1 and 2.3.21.1).
+Dovecot makes all its sockets anew when it starts and when it is reloaded (measured on 2.3.13, 2.3.19.1 and 2.3.21.1).
 So what identifies one of them tells one reading of the configuration from the next, whatever the clock does. The mark
 that files were changed lies beside them, where it is gone after a reboot.
 """

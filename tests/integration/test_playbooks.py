@@ -126,7 +126,9 @@ def test_result_when_nothing_needs_a_person(pair, playbook):
 
 def test_results_when_a_person_is_needed(pair):
     """A host in trouble hides nothing of the other one."""
-    with pair.stopped():
+    # A set-up starts a stopped Dovecot, but does not go on where a setting of its is overridden.
+    overridden = {"/etc/dovecot/conf.d/99-other.conf": "plugin {\n  mail_replica = tcp:elsewhere.example.org:1\n}\n"}
+    with pair.stopped(), pair.replaced(overridden, hosts=[MX2]):
         pair.module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=10)
         for playbook, words in [
             ("status", "The syncs of 1 of 4 users fail, such as alice@example.org."),

@@ -252,9 +252,10 @@ RUNS = [
 
 
 def test_what_a_newcomer_sees(pair):
-    """Each playbook from a shell, with nothing but an inventory."""
+    """Playbooks from a shell, with nothing but an inventory; all of them for the documentation."""
+    updating = os.environ.get("MAILOPS_UPDATE_DOCS")
     shown = ""
-    for line in RUNS:
+    for line in RUNS if updating else RUNS[:3]:
         playbook, *options = line.split()
         done = subprocess.run(
             runs.playbook_command(pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *options),
@@ -270,6 +271,6 @@ def test_what_a_newcomer_sees(pair):
         output = done.stdout.replace(str(runs.ROOT / ".venv" / "collections"), "~/.ansible/collections")
         output = "\n".join(text.rstrip() for text in output.strip().splitlines())
         shown += f"\n## {line}\n\n```console\n{command}\n\n{output}\n```\n"
-    if os.environ.get("MAILOPS_UPDATE_DOCS"):
+    if updating:
         text = SHOWN % {"dovecot": pair.dovecot, "runs": shown}
         (runs.ROOT / "docs" / "playbooks.md").write_text(text)

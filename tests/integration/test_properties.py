@@ -292,7 +292,7 @@ def run_sequences(replicator, count, fault=""):
     sequence()
 
 
-@pytest.mark.parametrize("transport, count", [("socket", 80), ("doveadm", 15)])
+@pytest.mark.parametrize("transport, count", [("socket", 30), ("doveadm", 8)])
 def test_any_sequence_of_tasks(still, transport, count, capsys):
     replicator = Replicator(still, transport=transport)
     run_sequences(replicator, count)
@@ -330,6 +330,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.parametrize("pair", ["bullseye"], indirect=True)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planner_that_is_broken_is_found_out(still, fault):
     (module, function), code = FAULTS[fault]

@@ -63,12 +63,12 @@ all:
 
     def make_certificates(self):
         script = AUTHORITY + "".join(CERTIFICATE.format(host=host, address=self.addresses[host]) for host in HOSTS)
-        self.pair.shell(f"mkdir -p /root/ca && cd /root/ca && {{ {script} }} 2>/dev/null")
+        self.pair.shell(f"mkdir -p /srv/ca && cd /srv/ca && {{ {script} }} 2>/dev/null")
         for host in HOSTS:
             for kind in ("pem", "key"):
-                content = self.pair.shell(f"cat /root/ca/{host}.{kind}").stdout
+                content = self.pair.shell(f"cat /srv/ca/{host}.{kind}").stdout
                 self.pair.lab.execute(host, "tee", f"/etc/dovecot/api.{kind}", stdin=content)
-        self.ca_file.write_text(self.pair.shell("cat /root/ca/ca.pem").stdout)
+        self.ca_file.write_text(self.pair.shell("cat /srv/ca/ca.pem").stdout)
 
     def setup(self, *options, **variables):
         return self.pair.play("setup", *options, **{**self.role, **variables})

@@ -27,7 +27,7 @@ PROBE = f"ansible_collections.{runs.COLLECTION}.plugins.modules.mailbox_probe"
 SECRET = f"canary-{uuid.uuid4().hex}"
 # Of modules; the tests' own agent is none of them.
 PROCESSES = "ps -eo args | grep '[p]ython3' | grep -v agent.py"
-FILES = "find /root/.ansible /tmp /etc/dovecot -newer /root/began ! -type d"
+FILES = "find /root/.ansible /tmp /etc/dovecot -newer /srv/began ! -type d"
 # A wait is done in slices, of which the first one lasts this long.
 SLICE_SECONDS = 5
 
@@ -66,7 +66,7 @@ def leaving_nothing(pair):
         return pair.shell(f"{PROCESSES}; {FILES}", host, check=False).stdout
 
     for host in HOSTS:
-        pair.shell("touch /root/began", host)
+        pair.shell("touch /srv/began", host)
     yield
     deadline = time.monotonic() + SLICE_SECONDS + 3
     left = HOSTS

@@ -185,7 +185,7 @@ def test_a_virgin_pair_and_the_way_back(pair, run):
 
 def test_a_host_without_dovecot(pair, run):
     """What nobody can know before Dovecot is there is named."""
-    kept = "tar -C / -cf /root/dovecot.tar etc/dovecot && {}"
+    kept = "tar -C / -cf /srv/dovecot.tar etc/dovecot && {}"
     pair.shell(kept.format("dpkg --remove --force-depends dovecot-core && systemctl daemon-reload"), MX2)
     try:
         planned = run(PLAN, replication_install=True)
@@ -196,7 +196,7 @@ def test_a_host_without_dovecot(pair, run):
         assert planned.plan["hosts"][MX1]["result"] == "no changes"
     finally:
         pair.shell(
-            "apt-get install -fqy dovecot-core && tar -C / -xf /root/dovecot.tar && systemctl restart dovecot", MX2
+            "apt-get install -fqy dovecot-core && tar -C / -xf /srv/dovecot.tar && systemctl restart dovecot", MX2
         )
 
 
@@ -240,10 +240,10 @@ OWN = """
     - name: Sync some
       mailops.dovecot_replication.replicator_replicate: {users: "{{ wanted }}"}
     - name: Keep a note
-      ansible.builtin.copy: {dest: "/root/{{ item }}", content: "api_key = hidden-key\\n", mode: "0600"}
+      ansible.builtin.copy: {dest: "/srv/{{ item }}", content: "api_key = hidden-key\\n", mode: "0600"}
       loop: [one, two]
     - name: Keep what nobody may see
-      ansible.builtin.copy: {dest: /root/three, content: "hidden-key", mode: "0600"}
+      ansible.builtin.copy: {dest: /srv/three, content: "hidden-key", mode: "0600"}
       no_log: true
     - name: Run something
       ansible.builtin.command: echo done

@@ -85,8 +85,9 @@ def play(lab, inventory, playbook, *options, commands=None, **extra):
 
 
 def failures(results):
-    """The messages of the tasks that failed in a playbook run; what the end of a playbook repeats is there once."""
-    return list(dict.fromkeys(line["result"]["msg"] for line in results if line["status"] == "failed"))
+    """The messages of the tasks that failed in a playbook run; what the end of it repeats is there once for a host."""
+    failed = [line for line in results if line["status"] == "failed"]
+    return [message for _host, message in dict.fromkeys((line["host"], line["result"]["msg"]) for line in failed)]
 
 
 def handed_over(results):

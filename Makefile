@@ -40,11 +40,11 @@ docs: venv ## write the tables and outputs in docs/ that come from test runs, an
 		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \
 		tests/integration/test_plan.py
 
-torture: venv ## faults, load, secrets and a million bad inputs that take too long for test (an hour)
+torture: venv ## faults, load, secrets and a million bad inputs that take too long for test
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_ALL_TRANSPORTS=1 pytest -v -s -m torture tests/integration
 
-test: venv ## run everything above, of the molecule scenarios some, and print a summary
+test: venv ## run lint, units, sanity, integration and some molecule scenarios, and print a summary
 	@$(RUN) python tests/tools/run_all.py
 
 bench: venv ## measure against a live Dovecot and write docs/benchmarks.md; BENCH=--full for more rounds

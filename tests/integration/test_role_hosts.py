@@ -379,7 +379,11 @@ def reached(pair, host=MX1, port=12345):
     return True
 
 
-@pytest.mark.parametrize("firewall", FIREWALLS)
+@pytest.mark.parametrize(
+    "firewall",
+    # A minute or two each.
+    ["nftables", *[pytest.param(name, marks=pytest.mark.torture) for name in FIREWALLS if name != "nftables"]],
+)
 def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, firewall):
     """And the API for its clients."""
     start, stop = FIREWALLS[firewall]

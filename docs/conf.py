@@ -6,8 +6,11 @@ from docutils import nodes
 
 project = "mailops.dovecot_replication"
 author = "The mailops.dovecot_replication contributors"
+copyright = author
 html_title = "Dovecot replication as code"
 language = "en"
+# Messages and options stand as they are typed.
+smartquotes = False
 
 extensions = ["myst_parser", "sphinx_antsibull_ext", "sphinx_copybutton"]
 # In place of the index that is generated there is reference.md.
@@ -21,6 +24,8 @@ html_theme = "furo"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = False
+html_domain_indices = False
 html_show_sourcelink = False
 pygments_style = "friendly"
 pygments_dark_style = "native"

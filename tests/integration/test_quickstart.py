@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import runs
@@ -67,7 +68,13 @@ def ssh_config(lab, hosts):
     return "".join(parts) + "Host *\n" + SSH_OPTIONS.replace("=", " ").replace("-o ", "\n") + "\n"
 
 
-def test_the_quickstart_word_for_word(newcomers, tmp_path):
+@pytest.fixture
+def sockets():
+    with tempfile.TemporaryDirectory() as path:
+        yield path
+
+
+def test_the_quickstart_word_for_word(newcomers, tmp_path, sockets):
     checkout = tmp_path / "dovecot_replication"
     listing = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=runs.ROOT, text=True)
     for name in filter(None, listing.split("\0")):
@@ -86,7 +93,9 @@ def test_the_quickstart_word_for_word(newcomers, tmp_path):
             **kept,
             "HOME": str(tmp_path),
             "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
-            "ANSIBLE_SSH_ARGS": f"-F {tmp_path / 'ssh_config'}",
+            "ANSIBLE_SSH_ARGS": f"-F {tmp_path / 'ssh_config'} -o ControlMaster=auto -o ControlPersist=60s",
+            # The path of a socket must be short.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
         },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

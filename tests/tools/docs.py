@@ -3,8 +3,9 @@
 
 """Build the site of docs/ into .build/site, with the reference of modules, plugins and role from the code.
 
-The Markdown files are read in the repository, too. So the lists in docs/index.md are the navigation, and what pages link
-to outside of docs/ becomes a page of the site where there is one, else a link to the repository. Each link is checked.
+The Markdown files are read in the repository, too. So the lists in docs/index.md are the navigation, and what pages
+link to outside of docs/ becomes a page of the site where there is one, else a link to the repository. Each link is
+checked.
 """
 
 import html.parser
@@ -79,9 +80,9 @@ def navigation(text):
     """Return Sphinx's toctrees for the sections and lists of a page."""
     trees = ""
     for section in re.split(r"^## ", text, flags=re.M)[1:]:
-        pages = re.findall(r"^- \[[^]]+\]\(([^)#:]+)\)", section, re.M)
-        names = "\n".join(page.rpartition(".")[0] for page in pages)
-        trees += f"\n```{{toctree}}\n:hidden:\n:caption: {section.splitlines()[0]}\n\n{names}\n```\n"
+        pages = re.findall(r"^- \[([^]]+)\]\(([^)#:]+)\)", section, re.M)
+        entries = "\n".join(f"{title.strip('`')} <{page.rpartition('.')[0]}>" for title, page in pages)
+        trees += f"\n```{{toctree}}\n:hidden:\n:caption: {section.splitlines()[0]}\n\n{entries}\n```\n"
     return trees
 
 
@@ -101,6 +102,9 @@ def lay_out():
         *["antsibull-docs", "collection", "--use-current", "--squash-hierarchy", "--fail-on-error"],
         *["--dest-dir", reference, COLLECTION],
     )
+    for page in reference.glob("*.rst"):
+        # The theme has them at the side.
+        page.write_text(re.sub(r"^\.\. contents::\n(?: +.*\n)+", "", page.read_text(), flags=re.M))
 
 
 class Page(html.parser.HTMLParser):

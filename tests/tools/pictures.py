@@ -75,8 +75,8 @@ def draw(name, command, text):
     console.print(rich.text.Text.from_ansi(f"\x1b[1m$ {command}\x1b[0m\n\n{text}"), soft_wrap=False)
     code_format = FONT.sub("", rich.console.CONSOLE_SVG_FORMAT).replace("Fira Code", "ui-monospace")
     picture = console.export_svg(title=command, code_format=code_format, theme=rich.terminal_theme.MONOKAI)
-    (PICTURES / f"{name}.svg").write_text("\n".join(line.rstrip() for line in picture.splitlines()) + "\n")
-    print(f"docs/pictures/{name}.svg: {len(text.splitlines())} lines", flush=True)
+    (PICTURES / f"run-{name}.svg").write_text("\n".join(line.rstrip() for line in picture.splitlines()) + "\n")
+    print(f"docs/pictures/run-{name}.svg: {len(text.splitlines())} lines", flush=True)
 
 
 def main():
@@ -87,7 +87,7 @@ def main():
         command = "ansible-playbook mailops.dovecot_replication."
         output = run(lab, "setup", "--check", "--diff", *PROBE)
         # Of the diffs one host's will do.
-        output = re.sub(r"(changed: \[mx1[^\n]*\n).*?(?=\n[^\n]*TASK )", rf"\1\n{CUT}\n", output, count=1, flags=re.S)
+        output = re.sub(r"(changed: \[[^\n]*\n).*?(?=\n\n[^\n]*HANDLER )", rf"\1\n{CUT}", output, count=1, flags=re.S)
         draw("check", f"{command}setup --check --diff", shown(output, "Write the configuration", "Reload", "RECAP"))
         output = run(lab, "setup", *PROBE)
         draw("setup", f"{command}setup", shown(output, "Write the configuration", "Reload", "Report", "RECAP"))

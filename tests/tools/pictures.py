@@ -75,8 +75,8 @@ def draw(name, command, text):
     console.print(rich.text.Text.from_ansi(f"\x1b[1m$ {command}\x1b[0m\n\n{text}"), soft_wrap=False)
     code_format = FONT.sub("", rich.console.CONSOLE_SVG_FORMAT).replace("Fira Code", "ui-monospace")
     picture = console.export_svg(title=command, code_format=code_format, theme=rich.terminal_theme.MONOKAI)
-    (PICTURES / f"run-{name}.svg").write_text("\n".join(line.rstrip() for line in picture.splitlines()) + "\n")
-    print(f"docs/pictures/run-{name}.svg: {len(text.splitlines())} lines", flush=True)
+    (PICTURES / f"{name}.svg").write_text("\n".join(line.rstrip() for line in picture.splitlines()) + "\n")
+    print(f"docs/pictures/{name}.svg: {len(text.splitlines())} lines", flush=True)
 
 
 def main():

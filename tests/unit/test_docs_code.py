@@ -112,6 +112,11 @@ def test_variables_and_playbooks_in_the_text(path):
     assert called - playbooks - {"NAME"} == set()
 
 
+def test_each_playbook_has_its_place():
+    named = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "running.md").read_text().partition("\nThey reach")[0]))
+    assert {path.stem for path in (ROOT / "playbooks").glob("*.yml")} <= named
+
+
 def test_the_messages_of_the_collection_in_troubleshooting():
     """Those that this collection gives are in its code, word for word; ``...`` stands for what differs."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text().partition("\n## This collection says\n")[2]

@@ -112,6 +112,16 @@ def test_variables_and_playbooks_in_the_text(path):
     assert called - playbooks - {"NAME"} == set()
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_tables_are_whole(path):
+    """An empty line in a table makes text of what follows."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
+        head, rule = table.splitlines()[:2]
+        assert re.fullmatch(r"[|: -]+", rule), head
+        assert len({row.replace("\\|", "").count("|") for row in table.splitlines()}) == 1, head
+
+
 def test_each_playbook_has_its_place():
     named = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "running.md").read_text().partition("\nThey reach")[0]))
     assert {path.stem for path in (ROOT / "playbooks").glob("*.yml")} <= named

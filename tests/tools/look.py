@@ -3,10 +3,11 @@
 
 """Look at the built site in Chromium (Debian: apt-get install chromium), as on a phone and on a desk.
 
-Fails where a page is wider than its window, and puts a screenshot of each page at each width into .build/screenshots.
-With names of pages only these are looked at, such as `look.py concepts howto/pair`.
+Fails where a page, or the part of it that the theme lets scroll, is wider than its window, and puts a screenshot of
+each page at each width into .build/screenshots. Pages may be named: `look.py concepts howto/pair`.
 """
 
+import argparse
 import functools
 import http.server
 import json
@@ -39,7 +40,9 @@ MEASURE = """<body><script>
     document.body.append(frame);
     await loaded;
     const root = frame.contentDocument.documentElement;
-    found.push([page, width, Math.max(root.scrollWidth, frame.contentDocument.body.scrollWidth), root.scrollHeight]);
+    const parts = [root, ...frame.contentDocument.querySelectorAll("body, .content")];
+    const over = Math.max(...parts.map(part => part.scrollWidth - part.clientWidth));
+    found.push([page, width, over, root.scrollHeight]);
     frame.remove();
   }
   const result = document.createElement("pre");
@@ -75,8 +78,13 @@ def chromium(profile, url, *options):
 
 
 def main():
-    wanted = [f"{name}.html" for name in sys.argv[1:]]
-    pages = wanted or [path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--measure", action="store_true", help="take no screenshots")
+    parser.add_argument("pages", nargs="*", metavar="PAGE")
+    arguments = parser.parse_args()
+    pages = [f"{name}.html" for name in arguments.pages] or [
+        path.relative_to(SITE).as_posix() for path in sorted(SITE.rglob("*.html"))
+    ]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=SITE))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/frame"
@@ -85,9 +93,11 @@ def main():
         Handler.shown = MEASURE % json.dumps([(page, width) for page in pages for width in WIDTHS])
         dom = chromium(profile, url, "--virtual-time-budget=600000", "--dump-dom")
         measured = json.loads(re.search(r'<pre id="found">(.*?)</pre>', dom)[1])
-        for page, width, found, height in measured:
-            if found > width:
-                wide.append(f"{page} is {found} pixels wide in a window of {width}")
+        for page, width, over, height in measured:
+            if over > 0:
+                wide.append(f"{page} is {over} pixels too wide for a window of {width}")
+            if arguments.measure:
+                continue
             height = min(height, LONGEST)
             Handler.shown = FRAME % (page, width, height)
             picture = SCREENSHOTS / str(width) / page.replace("/", "-").replace(".html", ".png")

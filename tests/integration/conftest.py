@@ -3,7 +3,8 @@
 """Pairs of real hosts, one for each Dovecot 2.3 that Debian gives, configured by the collection's own playbook.
 
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
-Tests marked ``torture`` take long and are run by `make torture` alone.
+Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
+`make release-check`.
 MAILOPS_ALL_TRANSPORTS: each transport on each release that has it, instead of those in TRIED.
 """
 
@@ -70,7 +71,8 @@ class LabScheduling(LoadScopeScheduling):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
-    config.option.markexpr = config.option.markexpr or "not torture"
+    config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
+    config.option.markexpr = config.option.markexpr or "not torture and not release"
 
 
 def is_tried(item):

@@ -18,6 +18,7 @@ lint: venv ## check style, YAML, Ansible content, changelog and licences
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) yamllint --strict .
+	$(RUN) ansible-lint --offline --profile production $$(git grep -l 'import_playbook: mailops' -- '*.yml')
 	$(RUN) ansible-lint --offline --profile production
 	$(RUN) antsibull-changelog lint
 	$(RUN) reuse lint

@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
 import runs  # noqa: E402
+from cores import NoPython, core_bin  # noqa: E402
 from lab import RELEASES, Lab  # noqa: E402
 from still import USERDB_SECONDS, Still  # noqa: E402
 
@@ -216,6 +217,14 @@ class Pair:
         """The names on the replicator's list, as doveadm tells."""
         status = self.shell("doveadm -f tab replicator status '*'", host).stdout
         return sorted(line.split("\t")[0] for line in status.splitlines()[1:])
+
+
+def commands_of(series):
+    """The directory of the commands of an ansible-core; a test is skipped where none of its Pythons is here."""
+    try:
+        return core_bin(series)
+    except NoPython as error:
+        pytest.skip(str(error))
 
 
 def start_lab(release):

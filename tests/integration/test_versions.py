@@ -7,14 +7,15 @@ The interpreters are those of this machine, copied to the host; a test whose int
 
 import base64
 import io
+import json
 import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
 import runs
-from conftest import MX1
-from cores import BETWEEN, ENDS, NoPython, core_bin, find_python
+from conftest import INVENTORY, MX1, commands_of
+from cores import BETWEEN, ENDS, find_python
 
 PAIRINGS = [
     pytest.param(*pairing, id="core-{}-python-{}".format(*pairing), marks=marks)
@@ -53,13 +54,10 @@ def wanted(member):
 
 
 @pytest.mark.parametrize("series, version", PAIRINGS)
-def test_everything_runs_on(pair, series, version):
+def test_everything_runs_on(pair, series, version, tmp_path):
     if pair.release != "bookworm":
         pytest.skip("once is enough, and older releases have an older C library than this machine")
-    try:
-        commands = core_bin(series)
-    except NoPython as error:
-        pytest.skip(str(error))
+    commands = commands_of(series)
     python = send_python(pair.lab, version)
     assert pair.shell(f"{python} -V").stdout.startswith(f"Python {version}.")
 
@@ -89,14 +87,16 @@ def test_everything_runs_on(pair, series, version):
     assert module("dovecot_config", check=True, **written)["changed"] is True
     # With the host's own Python, as both hosts take part.
     verified = runs.play(
-        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.verify"],
+        *[pair.lab, INVENTORY, f"{runs.COLLECTION}.verify"],
         *["-e", f"replication_probe_user={ALICE}"],
         commands=commands,
     )
     assert runs.succeeded(verified)
-    used = runs.play(
-        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.setup"],
-        *["--check", "-e", f"ansible_python_interpreter={python}", "--limit", MX1],
-        commands=commands,
-    )
-    assert not [line for line in used if line["status"] == "failed"]
+    for playbook in (["setup", "--check"], ["plan", "-e", f"replication_plan_dir={tmp_path}"]):
+        used = runs.play(
+            *[pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook[0]}", *playbook[1:]],
+            *["-e", f"ansible_python_interpreter={python}", "--limit", MX1],
+            commands=commands,
+        )
+        assert not [line for line in used if line["status"] == "failed"]
+    assert json.loads((tmp_path / "plan.json").read_text())["hosts"][MX1]["result"] == "no changes"

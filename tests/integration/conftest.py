@@ -184,6 +184,21 @@ class Pair:
             self.shell(f"kill -CONT {frozen}", host)
 
     @contextlib.contextmanager
+    def cut_off(self):
+        """No network between the hosts: what one sends to the other reaches nobody, and nobody tells it so."""
+        neighbours = (
+            "for address in $(getent ahosts {there} | cut -d ' ' -f 1 | sort -u); do ip neighbour {change}; done"
+        )
+        nowhere = "replace $address lladdr 02:00:00:00:00:01 dev eth0 nud permanent"
+        for here, there in (HOSTS, HOSTS[::-1]):
+            self.shell(neighbours.format(there=there, change=nowhere), here)
+        try:
+            yield
+        finally:
+            for here, there in (HOSTS, HOSTS[::-1]):
+                self.shell(neighbours.format(there=there, change="del $address dev eth0"), here)
+
+    @contextlib.contextmanager
     def stopped(self, host=MX2):
         """A host whose Dovecot is stopped."""
         self.shell("systemctl stop dovecot", host)

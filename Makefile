@@ -4,7 +4,8 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs role-docs torture test release-check bench demo demo-down clean
+.PHONY: help venv lint units sanity integration molecule docs samples pictures role-docs torture test release-check
+.PHONY: bench demo demo-down clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,7 +36,15 @@ integration: venv ## run the integration tests against a Dovecot pair
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-docs: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
+docs: venv ## build the site of docs/ into .build/site, with the reference from the code, and check its links
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(RUN) python tests/tools/docs.py
+
+pictures: venv ## write the pictures of runs in docs/pictures, from runs against a pair of its own
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(RUN) python tests/tools/pictures.py
+
+samples: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
 		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \

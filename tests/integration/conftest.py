@@ -67,7 +67,7 @@ class LabScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         parameters = nodeid.partition("[")[2]
-        return max((release for release in RELEASES if release in parameters), key=len)
+        return max((release for release in RELEASES if release in parameters), key=len, default=nodeid)
 
 
 def pytest_configure(config):

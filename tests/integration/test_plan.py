@@ -126,7 +126,9 @@ def test_what_changes_and_its_exit_code(pair, run):
         SAMPLE.write_text(planned.markdown)
     # But for the line with version and digest.
     sample = SAMPLE.read_text().splitlines()[:-1]
-    assert planned.markdown.splitlines()[:-1] == sample, "the plan looks otherwise; `make docs` writes the sample anew"
+    assert planned.markdown.splitlines()[:-1] == sample, (
+        "the plan looks otherwise; `make samples` writes the sample anew"
+    )
     result = planned.result
     assert result["replication_plan_digest"] == planned.plan["digest"]
     assert result["replication_result"]["playbook"] == "plan" and result["replication_result"]["ok"] is True

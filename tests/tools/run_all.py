@@ -25,6 +25,7 @@ PARTS = {
         (r"in (\d+) files processed", "Ansible files"),
         (r"license information: (\d+) /", "files with a licence"),
     ],
+    "docs": [(r"Site: (\d+) pages", "pages"), (r"(\d+) links within it", "links")],
     "units": [PYTEST],
     "sanity": [SANITY],
     "integration": [PYTEST],

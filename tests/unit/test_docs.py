@@ -111,4 +111,5 @@ def test_the_links_of_the_readme_are_complete_and_lead_to_what_there_is():
     assert all(link.startswith("https://") for link in links)
     repository = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
     ours = [url.partition("/blob/main/")[2] for url in targets.values() if url.startswith(f"{repository}/blob/")]
+    ours += re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
     assert len(ours) > 10 and not [path for path in ours if not (ROOT / path).exists()]

@@ -34,7 +34,8 @@ DROPPED = {
 }
 PENDING = (
     "Still not synced when the time to wait was over: %s; `doveadm replicator dsync-status` shows what runs. A peer "
-    "that accepts but does not answer keeps a sync waiting, and with replication_max_conns = 0 none ever starts."
+    "that does not answer, or to which no network leads, keeps a sync waiting, and with replication_max_conns = 0 none "
+    "ever starts; `verify` logs in at the peer and tells."
 )
 
 MAY_BE_LOST = (
@@ -43,7 +44,7 @@ MAY_BE_LOST = (
 )
 NEVER_QUIET = (
     "Still being synced when the time to wait was over: %s; `doveadm replicator dsync-status` shows what runs. A peer "
-    "that accepts but does not answer keeps a sync running for ten minutes."
+    "that does not answer, or to which no network leads, keeps a sync running for ten minutes."
 )
 
 

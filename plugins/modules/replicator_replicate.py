@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replicator_replicate
 short_description: Ask Dovecot's replicator to sync users now
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Queues users for replication, as C(doveadm replicator replicate) does, and with O(wait=true) proves that their mail
     is on the peer.
@@ -286,8 +286,8 @@ def start_full_syncs(session, names, result):
     if late:
         session.fail(
             "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
-            "that accepts but does not answer keeps a sync waiting; `doveadm replicator dsync-status` shows it."
-            % enumerated(late),
+            "that does not answer, or to which no network leads, keeps a sync waiting; "
+            "`doveadm replicator dsync-status` shows it." % enumerated(late),
             **dict(result, requested=sorted(set(names).difference(late)), pending_users=late),
         )
 

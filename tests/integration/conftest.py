@@ -3,7 +3,8 @@
 """Pairs of real hosts, one for each Dovecot 2.3 that Debian gives, configured by the collection's own playbook.
 
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
-Tests marked ``torture`` take long and are run by `make torture` alone.
+Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
+`make release-check`.
 MAILOPS_ALL_TRANSPORTS: each transport on each release that has it, instead of those in TRIED.
 """
 
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
 import runs  # noqa: E402
+from cores import NoPython, core_bin  # noqa: E402
 from lab import RELEASES, Lab  # noqa: E402
 from still import USERDB_SECONDS, Still  # noqa: E402
 
@@ -70,7 +72,8 @@ class LabScheduling(LoadScopeScheduling):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
-    config.option.markexpr = config.option.markexpr or "not torture"
+    config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
+    config.option.markexpr = config.option.markexpr or "not torture and not release"
 
 
 def is_tried(item):
@@ -181,6 +184,21 @@ class Pair:
             self.shell(f"kill -CONT {frozen}", host)
 
     @contextlib.contextmanager
+    def cut_off(self):
+        """No network between the hosts: what one sends to the other reaches nobody, and nobody tells it so."""
+        neighbours = (
+            "for address in $(getent ahosts {there} | cut -d ' ' -f 1 | sort -u); do ip neighbour {change}; done"
+        )
+        nowhere = "replace $address lladdr 02:00:00:00:00:01 dev eth0 nud permanent"
+        for here, there in (HOSTS, HOSTS[::-1]):
+            self.shell(neighbours.format(there=there, change=nowhere), here)
+        try:
+            yield
+        finally:
+            for here, there in (HOSTS, HOSTS[::-1]):
+                self.shell(neighbours.format(there=there, change="del $address dev eth0"), here)
+
+    @contextlib.contextmanager
     def stopped(self, host=MX2):
         """A host whose Dovecot is stopped."""
         self.shell("systemctl stop dovecot", host)
@@ -214,6 +232,14 @@ class Pair:
         """The names on the replicator's list, as doveadm tells."""
         status = self.shell("doveadm -f tab replicator status '*'", host).stdout
         return sorted(line.split("\t")[0] for line in status.splitlines()[1:])
+
+
+def commands_of(series):
+    """The directory of the commands of an ansible-core; a test is skipped where none of its Pythons is here."""
+    try:
+        return core_bin(series)
+    except NoPython as error:
+        pytest.skip(str(error))
 
 
 def start_lab(release):

@@ -10,8 +10,8 @@ import subprocess
 import pytest
 import runs
 import yaml
-from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2
-from test_versions import core_bin
+from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2, commands_of
+from cores import OLDEST
 
 pytestmark = [
     pytest.mark.parametrize("pair", ["bullseye"], indirect=True),
@@ -90,7 +90,7 @@ def test_a_pair_in_order(pair, run):
     before = state(pair)
     first = run(PLAN)
     again = run(PLAN, "--check", replication_plan_fail_on_change=True)
-    oldest = run(PLAN, commands=core_bin("2.16"))
+    oldest = run(PLAN, commands=commands_of(OLDEST))
     assert state(pair) == before
     assert (first.code, again.code, oldest.code) == (0, 0, 0), first.output + again.output + oldest.output
     assert first.files == again.files == oldest.files

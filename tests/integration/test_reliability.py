@@ -14,7 +14,7 @@ import time
 
 import pytest
 import runs
-from conftest import EVERYONE, INVENTORY, LEAST_LOADED, MX1, TRANSPORTS
+from conftest import EVERYONE, INVENTORY, LEAST_LOADED, MX1, MX2, TRANSPORTS
 from runs import changes, succeeded
 
 ALICE, BOB = EVERYONE[:2]
@@ -104,6 +104,38 @@ def test_dovecot_that_does_not_come_back(tidied):
     assert result["failed"] and result["pending_users"] == [ALICE] and result["elapsed"] >= 6
     assert "could not be asked any more" in result["msg"] and "start Dovecot" in result["msg"]
     assert gone["failed"] and "Dovecot is stopped" in gone["msg"], "one that was never there is not waited for"
+
+
+# --- no network between the hosts ---
+
+
+def test_the_network_cut_before_a_sync(tidied):
+    """The connection is never made; it ends at the deadline, and the next run does what is left."""
+    token = tidied.save_unnoticed(ALICE)
+    with tidied.cut_off():
+        result = tidied.agent().module("replicator_replicate", users=[ALICE, BOB], wait=True, wait_timeout=5)
+        assert result["failed"] and result["pending_users"] == [ALICE, BOB], result
+        assert "to which no network leads" in result["msg"], result["msg"]
+        assert tidied.arrived(ALICE, token, seconds=0) is None
+    again = tidied.agent().module("replicator_replicate", users=[ALICE, BOB], wait=True, wait_timeout=60)
+    assert again["synced_users"] == [ALICE, BOB], again
+    assert tidied.arrived(ALICE, token, seconds=1) is not None
+    assert tidied.listed() == EVERYONE
+
+
+def test_the_network_cut_in_the_middle_of_a_sync(tidied):
+    """The connection is there and nothing comes over it any more; when the network is back the wait has its sync."""
+    token = tidied.save_unnoticed(ALICE)
+    with tidied.silent():
+        tidied.agent().module("replicator_replicate", users=[ALICE], priority="high")
+        assert tidied.shell("sleep 1; ss -Htn state established '( dport = :12345 )'").stdout.strip()
+        with tidied.cut_off():
+            tidied.shell("kill -CONT $(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)", MX2)
+            result = tidied.agent().module("replicator_wait", users=[ALICE], timeout=5)
+            assert result["failed"] and result["pending_users"] == [ALICE], result
+    again = tidied.agent().module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=120)
+    assert again["synced_users"] == [ALICE], again
+    assert tidied.arrived(ALICE, token, seconds=1) is not None
 
 
 # --- the replicator killed, replaced, or with trouble of its own ---

@@ -269,6 +269,7 @@ while ! test -e /srv/stop-mail; do
     do sleep 0.2; done 2>> /srv/deferred
     echo "$user $token"
     test -e /srv/stop-mail && break
+    sleep 0.05
   done
 done"""
         pair.shell("rm -f /srv/stop-mail /srv/deferred", host)

@@ -4,10 +4,11 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs torture test bench demo demo-down clean
+.PHONY: help venv lint units sanity integration molecule docs samples pictures role-docs torture test release-check
+.PHONY: bench demo demo-down clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: .venv/.stamp ## create .venv with the tools of tests/requirements.txt
 
@@ -18,6 +19,7 @@ lint: venv ## check style, YAML, Ansible content, changelog and licences
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) yamllint --strict .
+	$(RUN) ansible-lint --offline --profile production $$(git grep -l 'import_playbook: mailops' -- '*.yml')
 	$(RUN) ansible-lint --offline --profile production
 	$(RUN) antsibull-changelog lint
 	$(RUN) reuse lint
@@ -25,8 +27,8 @@ lint: venv ## check style, YAML, Ansible content, changelog and licences
 units: venv ## run the unit tests
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest tests/unit
 
-sanity: venv ## run ansible-test sanity on a copy in .build
-	$(RUN) python tests/tools/sanity.py
+sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core
+	$(RUN) python tests/tools/sanity.py $(SANITY)
 
 integration: venv ## run the integration tests against a Dovecot pair
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --numprocesses 3 tests/integration
@@ -34,11 +36,22 @@ integration: venv ## run the integration tests against a Dovecot pair
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-docs: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
+docs: venv ## build the site of docs/ into .build/site, with the reference from the code, and check its links
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(RUN) python tests/tools/docs.py
+
+pictures: venv ## write the pictures of runs in docs/pictures, from runs against a pair of its own
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(RUN) python tests/tools/pictures.py
+
+samples: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
 		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \
 		tests/integration/test_plan.py
+
+role-docs: venv ## write the defaults and the variables in the README of the role from its argument_specs.yml
+	$(RUN) python tests/tools/role_docs.py
 
 torture: venv ## faults, load, secrets and a million bad inputs that take too long for test
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
@@ -46,6 +59,9 @@ torture: venv ## faults, load, secrets and a million bad inputs that take too lo
 
 test: venv ## run lint, units, sanity, integration and some molecule scenarios, and print a summary
 	@$(RUN) python tests/tools/run_all.py
+
+release-check: venv ## what a release needs beyond test: package, importer, versions; RELEASE="PART ..." for less
+	@$(RUN) python tests/tools/release_check.py $(RELEASE)
 
 bench: venv ## measure against a live Dovecot and write docs/benchmarks.md; BENCH=--full for more rounds
 	$(RUN) python -m pip install --quiet --disable-pip-version-check -r tests/bench/requirements.txt

@@ -6,7 +6,7 @@ DOCUMENTATION = r"""
 name: plan
 type: notification
 short_description: Write what a check run would change as a plan for reviewers
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 description:

@@ -6,9 +6,11 @@
 DOCUMENTATION = r"""
 module: dovecot_config
 short_description: Write Dovecot configuration files as one validated change
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
 description:
   - Brings any number of configuration files of Dovecot 2.3 into the wanted state, all of them or none.
   - What the configuration would become is put together in a private directory first and read by C(doveconf) there.
@@ -197,20 +199,19 @@ options:
     default: true
 attributes:
   check_mode:
-    description: Can run in check mode and return the changed status prediction without modifying the host.
     support: full
   diff_mode:
-    description: Returns details on what has changed, or possibly needs changing in check mode. Secrets are masked.
     support: full
-  platform:
-    description: The operating systems the module works on.
+    details:
+      - Secrets are masked.
+  idempotent:
     support: full
-    platforms: posix
 notes:
   - Needs Dovecot 2.3 and Python 3.6 or newer on the managed host, and root.
   - An C(!include) of an absolute path below the directory of O(config_file) is followed to the new files, too. One
     that leads there under another name, through a symbolic link, is only seen by the second validation.
 seealso:
+  - module: mailops.dovecot_replication.mailhost_info
   - name: Dovecot's configuration file syntax
     description: What may be written into the files.
     link: https://doc.dovecot.org/2.3/configuration_manual/config_file/config_file_syntax/

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: mailbox_info
 short_description: Fingerprints of mailboxes, to compare the hosts of a pair
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns a fingerprint of all mail of a user. Two hosts that are in sync give the same one. A single message that is
     lost, extra, flagged otherwise or in another mailbox on one of them gives different ones.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: mailbox_probe
 short_description: Send a mail through replication and see it arrive
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts a small mail into an INBOX on one host, waits for it on the other, and removes it again. Whether it arrives is
     the proof that replication works, from the announcement of a new mail to the mail itself.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: mailhost_info
 short_description: Read what matters of a mail host before it is to replicate to another
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns in one go what decides whether and how a host can replicate its mail to another one, the peer. The role
     C(replication) begins with it.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replication_info
 short_description: Observe on one host all that decides whether its replication works
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Reads the configuration, the sockets, the userdb, the replicator's queue and Dovecot's last errors, and logs in at
     the peer as a sync would, without syncing.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replication_plan
 short_description: Give the plan that the playbooks plan and apply have gathered
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Tells what the tasks before it in a play of the playbook C(plan) or C(apply) would change, writes it to files, and
     compares it with a plan that was reviewed.
@@ -14,17 +14,17 @@ description:
     P(mailops.dovecot_replication.plan#callback) there.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
+extends_documentation_fragment:
+  - mailops.dovecot_replication.attributes
 attributes:
   check_mode:
-    description: Can run in check mode, and writes the files there, too.
     support: full
+    details:
+      - The files are written there, too.
   diff_mode:
-    description: Has nothing to show.
     support: none
-  platform:
-    description: The operating systems of the controller.
+  idempotent:
     support: full
-    platforms: posix
 options:
   directory:
     description:

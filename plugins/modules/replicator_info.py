@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replicator_info
 short_description: Read the state of Dovecot's replicator
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Returns what C(doveadm replicator status), C(doveadm replicator status MASK) and C(doveadm replicator dsync-status)
     show, as data, with absolute times.

@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replicator_replicate
 short_description: Ask Dovecot's replicator to sync users now
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Queues users for replication, as C(doveadm replicator replicate) does, and with O(wait=true) proves that their mail
     is on the peer.

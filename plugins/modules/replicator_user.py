@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replicator_user
 short_description: Manage which users are on the list of Dovecot's replicator
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Puts users on the list of Dovecot 2.3's replicator, or takes them off it, as C(doveadm replicator add) and
     C(doveadm replicator remove) do, and reports a change only where the list really changes.

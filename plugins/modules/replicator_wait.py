@@ -6,7 +6,7 @@
 DOCUMENTATION = r"""
 module: replicator_wait
 short_description: Wait until Dovecot's replicator is done, without asking it for anything
-version_added: 0.1.0
+version_added: 1.0.0
 description:
   - Waits until users are neither queued for a sync, nor due for one, nor being synced, and on demand until their last
     sync has succeeded.

@@ -26,9 +26,8 @@ SETUP = f"`{PLAYBOOK}setup`"
 OWN_FILES = ("11-replication.conf", "replication-secret.conf.ext")
 # The file with which the playbook ``drain`` keeps syncs from being started.
 HOLD_FILE = "12-replication-hold.conf"
-# Before it one failing user keeps others waiting; FACTS of Dovecot's NEWS for 2.3.20.
+# Before it one failing user keeps others waiting; see the NEWS of Dovecot 2.3.20.
 QUEUE_MENDED = (2, 3, 20)
-NEEDED_PLUGINS = ("notify", "replication")
 NEEDED_COMMANDS = ("sync", "dsync-server")
 
 RULES = []

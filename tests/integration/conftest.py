@@ -3,7 +3,8 @@
 """Pairs of real hosts, one for each Dovecot 2.3 that Debian gives, configured by the collection's own playbook.
 
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
-Tests marked ``torture`` take long and are run by `make torture` alone.
+Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
+`make release-check`.
 MAILOPS_ALL_TRANSPORTS: each transport on each release that has it, instead of those in TRIED.
 """
 
@@ -22,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lab"))
 
 import runs  # noqa: E402
+from cores import NoPython, core_bin  # noqa: E402
 from lab import RELEASES, Lab  # noqa: E402
 from still import USERDB_SECONDS, Still  # noqa: E402
 
@@ -65,12 +67,13 @@ class LabScheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         parameters = nodeid.partition("[")[2]
-        return max((release for release in RELEASES if release in parameters), key=len)
+        return max((release for release in RELEASES if release in parameters), key=len, default=nodeid)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
-    config.option.markexpr = config.option.markexpr or "not torture"
+    config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
+    config.option.markexpr = config.option.markexpr or "not torture and not release"
 
 
 def is_tried(item):
@@ -229,6 +232,14 @@ class Pair:
         """The names on the replicator's list, as doveadm tells."""
         status = self.shell("doveadm -f tab replicator status '*'", host).stdout
         return sorted(line.split("\t")[0] for line in status.splitlines()[1:])
+
+
+def commands_of(series):
+    """The directory of the commands of an ansible-core; a test is skipped where none of its Pythons is here."""
+    try:
+        return core_bin(series)
+    except NoPython as error:
+        pytest.skip(str(error))
 
 
 def start_lab(release):

@@ -10,8 +10,8 @@ import subprocess
 import pytest
 import runs
 import yaml
-from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2
-from test_versions import core_bin
+from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2, commands_of
+from cores import OLDEST
 
 pytestmark = [
     pytest.mark.parametrize("pair", ["bullseye"], indirect=True),
@@ -90,7 +90,7 @@ def test_a_pair_in_order(pair, run):
     before = state(pair)
     first = run(PLAN)
     again = run(PLAN, "--check", replication_plan_fail_on_change=True)
-    oldest = run(PLAN, commands=core_bin("2.16"))
+    oldest = run(PLAN, commands=commands_of(OLDEST))
     assert state(pair) == before
     assert (first.code, again.code, oldest.code) == (0, 0, 0), first.output + again.output + oldest.output
     assert first.files == again.files == oldest.files
@@ -126,7 +126,9 @@ def test_what_changes_and_its_exit_code(pair, run):
         SAMPLE.write_text(planned.markdown)
     # But for the line with version and digest.
     sample = SAMPLE.read_text().splitlines()[:-1]
-    assert planned.markdown.splitlines()[:-1] == sample, "the plan looks otherwise; `make docs` writes the sample anew"
+    assert planned.markdown.splitlines()[:-1] == sample, (
+        "the plan looks otherwise; `make samples` writes the sample anew"
+    )
     result = planned.result
     assert result["replication_plan_digest"] == planned.plan["digest"]
     assert result["replication_result"]["playbook"] == "plan" and result["replication_result"]["ok"] is True

@@ -234,9 +234,9 @@ def test_a_host_is_replaced(pair):
 
 SHOWN = """# The playbooks, as they look
 
-What each prints on a healthy pair with Dovecot %(dovecot)s, in this order, written by the test run (`make docs`).
-Names of hosts and users are those of the tests; `inventory.yml` is the one in `README.md`. Skipped tasks are not shown
-(`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`).
+What each prints on a healthy pair with Dovecot %(dovecot)s, in this order, written by the test run (`make samples`).
+Names of hosts and users are those of the tests; `inventory.yml` is like that of the [quickstart](quickstart.md).
+Skipped tasks are not shown (`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`).
 %(runs)s"""
 RUNS = [
     "setup",

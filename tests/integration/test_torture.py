@@ -247,7 +247,8 @@ def test_a_secret_is_seen_nowhere(tidied, tmp_path):
             "replication-notify 600 vmail",
             "replication-notify-fifo 600 vmail",
         ]
-    print(f"{len(output)} runs, {sum(len(text) for dummy, text in output) >> 10} KiB of output, {samples} samples of processes")
+    printed = sum(len(text) for dummy, text in output) >> 10
+    print(f"{len(output)} runs, {printed} KiB of output, {samples} samples of processes")
     succeeded(tidied.play("setup"))
 
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What is planted is found, with a cure that helps; a healthy pair gives no finding.
 
-The planted rows make the table in docs/diagnosis.md. MAILOPS_UPDATE_DOCS=1 writes it, which `make docs` does.
+The planted rows make the table in docs/diagnosis.md. MAILOPS_UPDATE_DOCS=1 writes it, which `make samples` does.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ TABLE = runs.ROOT / "docs" / "diagnosis.md"
 HEAD = """# What `verify` finds
 
 Each row was planted on a pair of live hosts with Dovecot 2.3.13 and found. Where the cure is a command, or a line to
-remove, just that was done, and the finding was gone. The test run writes this table (`make docs`), and
+remove, just that was done, and the finding was gone. The test run writes this table (`make samples`), and
 `tests/integration/test_verify.py` fails when it is not true any more. Where no host is named it is the one on which
 something was planted.
 

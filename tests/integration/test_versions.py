@@ -1,55 +1,29 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The oldest and the newest that is supported: Python on the managed host, ansible-core on the controller.
+"""What is supported of Python on the managed host, and of ansible-core on the controller.
 
 The interpreters are those of this machine, copied to the host; a test whose interpreter is not here is skipped.
 """
 
 import base64
-import contextlib
 import io
+import json
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import pytest
 import runs
-from conftest import MX1
+from conftest import INVENTORY, MX1, commands_of
+from cores import BETWEEN, ENDS, find_python
 
-# ansible-core 2.16 is the last one to manage hosts with Python 3.6. None is the one of the virtual environment.
-PAIRINGS = {
-    "oldest core, oldest Python": ("2.16", "3.6"),
-    "oldest core, its newest Python": ("2.16", "3.12"),
-    "newest core, newest Python": (None, "3.13"),
-}
-CORE_RUNS_ON = ["3.11", "3.12", "3.10"]
+PAIRINGS = [
+    pytest.param(*pairing, id="core-{}-python-{}".format(*pairing), marks=marks)
+    for pairings, marks in [(ENDS, ()), (BETWEEN, pytest.mark.release)]
+    for pairing in pairings
+]
 LEFT_OUT = {"test", "tests", "site-packages", "__pycache__", "idlelib", "ensurepip", "tkinter", "include", "share"}
 ALICE, BOB = "alice@example.org", "bob@example.org"
-
-
-def find_python(version):
-    """Return the path of a working interpreter of this version, or None."""
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-    for candidate in [*pyenv, f"python{version}"]:
-        with contextlib.suppress(OSError):
-            if subprocess.run([candidate, "-c", "import venv"], check=False, capture_output=True).returncode == 0:
-                return str(candidate)
-    return None
-
-
-def core_bin(series):
-    """Return the directory of the commands of an ansible-core of this series, installed when it is not there."""
-    if series is None:
-        return Path(sys.executable).parent
-    home = runs.ROOT / ".build" / f"ansible-core-{series}"
-    if not (home / "bin" / "ansible").exists():
-        python = next(filter(None, map(find_python, CORE_RUNS_ON)), None)
-        if python is None:
-            pytest.skip(f"no Python here on which ansible-core {series} runs")
-        subprocess.run([python, "-m", "venv", "--clear", home], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", f"ansible-core~={series}.0"], check=True)
-    return home / "bin"
 
 
 def send_python(lab, version):
@@ -79,12 +53,11 @@ def wanted(member):
     return None if LEFT_OUT.intersection(parts) or parts[-1].endswith(".a") else member
 
 
-@pytest.mark.parametrize("pairing", PAIRINGS)
-def test_everything_runs_on(pair, pairing):
+@pytest.mark.parametrize("series, version", PAIRINGS)
+def test_everything_runs_on(pair, series, version, tmp_path):
     if pair.release != "bookworm":
         pytest.skip("once is enough, and older releases have an older C library than this machine")
-    series, version = PAIRINGS[pairing]
-    commands = core_bin(series)
+    commands = commands_of(series)
     python = send_python(pair.lab, version)
     assert pair.shell(f"{python} -V").stdout.startswith(f"Python {version}.")
 
@@ -114,14 +87,16 @@ def test_everything_runs_on(pair, pairing):
     assert module("dovecot_config", check=True, **written)["changed"] is True
     # With the host's own Python, as both hosts take part.
     verified = runs.play(
-        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.verify"],
+        *[pair.lab, INVENTORY, f"{runs.COLLECTION}.verify"],
         *["-e", f"replication_probe_user={ALICE}"],
         commands=commands,
     )
     assert runs.succeeded(verified)
-    used = runs.play(
-        *[pair.lab, Path(__file__).parent / "inventory.yml", f"{runs.COLLECTION}.setup"],
-        *["--check", "-e", f"ansible_python_interpreter={python}", "--limit", MX1],
-        commands=commands,
-    )
-    assert not [line for line in used if line["status"] == "failed"]
+    for playbook in (["setup", "--check"], ["plan", "-e", f"replication_plan_dir={tmp_path}"]):
+        used = runs.play(
+            *[pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook[0]}", *playbook[1:]],
+            *["-e", f"ansible_python_interpreter={python}", "--limit", MX1],
+            commands=commands,
+        )
+        assert not [line for line in used if line["status"] == "failed"]
+    assert json.loads((tmp_path / "plan.json").read_text())["hosts"][MX1]["result"] == "no changes"

@@ -16,6 +16,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 PYTEST = (r"(\d+) passed.* in [\d.]+s", "tests passed")
+SANITY = (r"Sanity: (\d+) tests on \d+ files", "sanity tests")
 
 # part: what its output must contain, each with a number above zero and what that number counts
 PARTS = {
@@ -24,8 +25,9 @@ PARTS = {
         (r"in (\d+) files processed", "Ansible files"),
         (r"license information: (\d+) /", "files with a licence"),
     ],
+    "docs": [(r"Site: (\d+) pages", "pages"), (r"(\d+) links within it", "links")],
     "units": [PYTEST],
-    "sanity": [(r"Sanity: (\d+) tests on \d+ files", "sanity tests")],
+    "sanity": [SANITY],
     "integration": [PYTEST],
     "molecule": [(r"(\d+) of \d+ molecule runs passed", "runs")],
 }
@@ -34,11 +36,15 @@ PARTS = {
 CHOICES = {"molecule": ["MOLECULE=--some"]}
 
 
-def run(part):
-    """Run make PART, show its output, and return the exit code and the output."""
+def make(part):
+    return ["make", "--no-print-directory", part, *CHOICES.get(part, [])]
+
+
+def run(command):
+    """Run a command, show its output, and return the exit code and the output."""
     lines = []
     with subprocess.Popen(
-        ["make", "--no-print-directory", part, *CHOICES.get(part, [])],
+        command,
         cwd=ROOT,
         env={**os.environ, "NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_FORCE_COLOR": "0"},
         stdout=subprocess.PIPE,
@@ -52,22 +58,23 @@ def run(part):
     return process.returncode, re.sub(r"\x1b\[[\d;]*m", "", "".join(lines))
 
 
-def count(part, output):
-    """Return whether everything in PARTS was counted, and the counts as text."""
+def count(patterns, output):
+    """Return whether something of everything was counted, and the counts as text."""
     counts = []
-    for pattern, what in PARTS[part]:
+    for pattern, what in patterns:
         found = re.findall(pattern, output)
         counts.append((int(found[-1]) if found else 0, what))
     return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
 
 
-def main():
+def run_parts(parts, command_of):
+    """Run parts, a dict like PARTS, print a summary, and end with status 0 when all have passed."""
     rows = []
-    for part in PARTS:
+    for part, patterns in parts.items():
         print(f"=== {part} ===", flush=True)
         start = time.monotonic()
-        code, output = run(part)
-        counted, text = count(part, output)
+        code, output = run(command_of(part))
+        counted, text = count(patterns, output)
         result = "failed" if code else "passed" if counted else "did not run"
         rows.append((part, result, time.monotonic() - start, text))
 
@@ -81,4 +88,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run_parts(PARTS, make)

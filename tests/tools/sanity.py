@@ -5,23 +5,34 @@
 
 ansible-test wants the path ansible_collections/<namespace>/<name> and would look at .venv too,
 so the files that git knows or would add are copied to .build first.
+
+With --core it is the ansible-test of that ansible-core, with --all-pythons its import and compile tests are run on each
+Python that it manages.
 """
 
+import argparse
 import contextlib
 import importlib.util
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
 import types
+from importlib import metadata
 
 import ansible_test
 from ansible_test._internal.python_requirements import get_venv_packages
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "lab"))
+
+from cores import CORES, core_bin, find_python  # noqa: E402
+
 COPY = ROOT / ".build/ansible_collections/mailops/dovecot_replication"
 PYTHON = "{}.{}".format(*sys.version_info)
+SERIES = metadata.version("ansible-core").rpartition(".")[0]
 
 # Test names for --skip-test, each with the reason.
 SKIP = []
@@ -79,16 +90,40 @@ def get_pip():
             cached[0].unlink()
 
 
-def run():
+def managed_pythons():
+    """Return each Python that this ansible-core manages: its version, and the directory it is in."""
+    for version in CORES[SERIES].managed:
+        python = find_python(version)
+        if python is None:
+            sys.exit(f"There is no Python {version} here.")
+        yield version, os.path.dirname(shutil.which(python))
+
+
+def run(all_pythons):
     """Run ansible-test and return its exit code, the tests it ran and its warnings about skipped ones."""
     command = [pathlib.Path(sys.executable).parent / "ansible-test", "sanity", "--color", "no"]
-    command += ["--venv", "--python", PYTHON]
+    path = [os.environ["PATH"]]
+    if all_pythons:
+        command += ["--controller", f"origin:python=venv/{PYTHON}"]
+        for version, directory in managed_pythons():
+            command += ["--target-python", version]
+            # Before a pyenv shim of that name, which does not work. After our own Python.
+            path[:0] = [directory]
+        path[:0] = [os.path.dirname(sys.executable)]
+    else:
+        command += ["--venv", "--python", PYTHON]
     for name in SKIP:
         command += ["--skip-test", name]
     tests = []
     skipped = []
     with subprocess.Popen(
-        command, cwd=COPY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=COPY,
+        env={**os.environ, "PATH": os.pathsep.join(path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -102,12 +137,19 @@ def run():
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--core", choices=CORES)
+    parser.add_argument("--all-pythons", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.core not in (None, SERIES):
+        python = core_bin(arguments.core) / "python"
+        os.execv(python, [python, *sys.argv])
     names = copy_files()
     plugins = [name for name in names if re.match(r"plugins/.+\.py$", name)]
     if not plugins:
         sys.exit("There is no Python file in plugins: nothing to test.")
     with get_pip():
-        code, tests, skipped = run()
+        code, tests, skipped = run(arguments.all_pythons)
     if not tests:
         sys.exit("ansible-test ran no test.")
     if skipped:

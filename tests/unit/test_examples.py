@@ -1,6 +1,9 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The pipelines in docs/examples are what GitHub and GitLab accept. The integration tests run their main commands."""
+"""The pipelines in docs/examples and our own are what GitHub and GitLab accept.
+
+The integration tests run the main commands of the examples.
+"""
 
 import os
 import subprocess
@@ -13,13 +16,20 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / "docs" / "examples" / "github" / "replication-plan.yml"
 GITLAB = ROOT / "docs" / "examples" / "gitlab" / ".gitlab-ci.yml"
+OWN = ROOT / ".github" / "workflows" / "ci.yml"
+sys.path.insert(0, str(ROOT / "tests" / "lab"))
+
+from cores import CORES  # noqa: E402
 
 
 def tool(name):
     return os.path.join(os.path.dirname(sys.executable), name)
 
 
-@pytest.mark.parametrize("schema, path", [("vendor.github-workflows", GITHUB), ("vendor.gitlab-ci", GITLAB)])
+@pytest.mark.parametrize(
+    "schema, path",
+    [("vendor.github-workflows", GITHUB), ("vendor.gitlab-ci", GITLAB), ("vendor.github-workflows", OWN)],
+)
 def test_valid_for_the_vendor(schema, path):
     command = [tool("check-jsonschema"), "--builtin-schema", schema, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -27,10 +37,11 @@ def test_valid_for_the_vendor(schema, path):
 
 
 def scripts():
-    github = yaml.safe_load(GITHUB.read_text())
-    for step in github["jobs"]["replication"]["steps"]:
-        if "run" in step:
-            yield f"github: {step['name']}", step["run"]
+    for where, path in (("github", GITHUB), ("own", OWN)):
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            for step in job["steps"]:
+                if "run" in step:
+                    yield f"{where}: {step['name']}", step["run"]
     gitlab = yaml.safe_load(GITLAB.read_text())
     for job in ("default", "plan", "apply"):
         lines = [line for part in ("before_script", "script", "after_script") for line in gitlab[job].get(part, [])]
@@ -44,3 +55,9 @@ def test_shell(script):
     command = [tool("shellcheck"), "--shell", "bash", "--exclude", "SC2154", "-"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_our_own_runs_sanity_on_each_ansible_core():
+    own = yaml.safe_load(OWN.read_text())
+    assert own["jobs"]["sanity"]["strategy"]["matrix"]["core"] == list(CORES)
+    assert own["on"]["schedule"] and "pull_request" in own["on"]

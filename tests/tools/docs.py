@@ -115,8 +115,8 @@ class Page(html.parser.HTMLParser):
         self.anchors, self.links = set(), []
         self.feed(path.read_text())
 
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
+    def handle_starttag(self, tag, attrs):
+        for name, value in attrs:
             if name == "id" or (tag == "a" and name == "name"):
                 self.anchors.add(value)
             elif name in ("href", "src") and value:

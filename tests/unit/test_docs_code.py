@@ -37,7 +37,7 @@ def blocks(kind, paths=PAGES):
 
 def fragment(name):
     """The options of a documentation fragment."""
-    module, _, part = name.removeprefix(f"{COLLECTION}.").partition(".")
+    module, dummy, part = name.removeprefix(f"{COLLECTION}.").partition(".")
     source = importlib.import_module(f"ansible_collections.{COLLECTION}.plugins.doc_fragments.{module}")
     return yaml.safe_load(getattr(source.ModuleDocFragment, part.upper() or "DOCUMENTATION")).get("options", {})
 
@@ -60,7 +60,7 @@ def problems(data, where=""):
         return []
     found = []
     for key, value in data.items():
-        kind, _, name = str(key).rpartition(f"{COLLECTION}.")
+        kind, dummy, name = str(key).rpartition(f"{COLLECTION}.")
         if kind == "group/":
             unknown = set(value) - set(fragment("replicator"))
             found += [f"{where}: the group has no option {option}" for option in sorted(unknown)]

@@ -16,7 +16,7 @@ from measure import Bench, LabError
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--full", action="store_true", help="seven rounds instead of three, and more fleets")
+    parser.add_argument("--full", action="store_true", help="seven rounds instead of two, and more fleets")
     bench = Bench(parser.parse_args().full)
     try:
         bench.run()

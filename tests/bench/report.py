@@ -125,9 +125,9 @@ SPDX-License-Identifier: GPL-3.0-or-later
 
 # Benchmarks
 
-Written by `make bench`: one run of {time.monotonic() - bench.began:.0f} s with {bench.rounds} rounds, one less with
-{measure.LARGEST:,} users, on {os.cpu_count()} cores that the controller and the hosts share. Dovecot {measure.DOVECOT}
-in a container, reached over ssh on loopback with pipelining; ansible-core {core} on Python {platform.python_version()}.
+Written by `make bench`: one run of {time.monotonic() - bench.began:.0f} s with {bench.rounds} rounds on
+{os.cpu_count()} cores that the controller and the hosts share. Dovecot {measure.DOVECOT} in a container, reached over
+ssh on loopback with pipelining; ansible-core {core} on Python {platform.python_version()}.
 Figures are seconds of a task as the controller sees it, the median with the least and the most in brackets, unless
 something else is said. Where only commands are measured the replicator starts no sync.
 

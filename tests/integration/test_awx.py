@@ -18,7 +18,7 @@ from controller import PROJECT, Controller, during
 from runs import succeeded
 
 pytestmark = [
-    pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True),
+    pytest.mark.parametrize("pair", ["bullseye"], indirect=True),
     pytest.mark.usefixtures("tidied"),
 ]
 

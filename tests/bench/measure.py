@@ -33,7 +33,7 @@ REPEATED = 5
 # How many items of the command loop are measured; more are extrapolated.
 LOOPED = 40
 # Users of the module that forks doveadm for each.
-FORKED = 500
+FORKED = 200
 # Users whose syncs are waited for, on a pair that replicates.
 SYNCED = 1000
 # For how long others of the same Dovecot are watched while a task runs.

@@ -15,9 +15,10 @@ venv: .venv/.stamp ## create .venv with the tools of tests/requirements.txt
 .venv/.stamp: tests/requirements.txt tests/tools/venv
 	tests/tools/venv
 
-lint: venv ## check style, YAML, Ansible content, changelog and licences
+lint: venv ## check style, types, YAML, Ansible content, changelog and licences
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 	$(RUN) yamllint --strict .
 	$(RUN) ansible-lint --offline --profile production $$(git grep -l 'import_playbook: mailops' -- '*.yml')
 	$(RUN) ansible-lint --offline --profile production
@@ -31,7 +32,7 @@ sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16
 	$(RUN) python tests/tools/sanity.py $(SANITY)
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --numprocesses 3 tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 40 --numprocesses 3 tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

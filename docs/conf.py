@@ -37,6 +37,7 @@ copybutton_only_copy_prompt_lines = True
 ANSIBLE = "https://docs.ansible.com/ansible/latest/"
 ELSEWHERE = {
     "action_plugins": "plugins/action.html",
+    "ansible_collections.ansible.builtin.set_stats_module": "collections/ansible/builtin/set_stats_module.html",
     "ansible_configuration_settings": "reference_appendices/config.html",
     "ANSIBLE_CALLBACKS_ENABLED": "reference_appendices/config.html#envvar-ANSIBLE_CALLBACKS_ENABLED",
     "callback_plugins": "plugins/callback.html",
@@ -57,7 +58,7 @@ def reference_labels(labels):
         option = name.removeprefix("replication_role__parameter-main__")
         if option != name and "/" not in option:
             found[option] = page, anchor
-        for kind in ("_module", "_filter", "_callback", "_role"):
+        for kind in ("_module", "_filter", "_lookup", "_callback", "_role"):
             if name.endswith(kind) and "__" not in name:
                 found[f"{COLLECTION}.{name.removesuffix(kind)}"] = page, anchor
                 if kind == "_module":

@@ -1,11 +1,13 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+from typing import Any, Dict, List, Mapping, Optional
+
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_model as model
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_recorder
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_file as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_recorder, _result
 
 OPTIONS = {
     "directory": {"type": "path"},
@@ -19,7 +21,7 @@ class ActionModule(ActionBase):
 
     _requires_connection = False
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         result = super().run(tmp, task_vars)
         result["changed"] = False
         dummy, options = self.validate_argument_spec(argument_spec=OPTIONS)
@@ -27,12 +29,26 @@ class ActionModule(ActionBase):
             plan = result["plan"] = gathered()
             result["refusal"] = refusal(plan, options)
             result["files"] = written(plan, options["directory"])
+            result["report"] = _result.plan_report(plan, result["files"]) if result["files"] else []
+            # What set_stats returns.
+            result["ansible_stats"] = {"data": handed_over(result), "per_host": False, "aggregate": False}
         except DovecotError as error:
             result.update(failed=True, msg=str(error))
         return result
 
 
-def gathered():
+def handed_over(result: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what jobs that follow are given: a plan that was written, or the refusal of one."""
+    if result["refusal"]:
+        return {"replication_result": _result.refused(result["refusal"][0])}
+    if result["files"]:
+        plan = result["plan"]
+        return {"replication_result": _result.planned(plan), "replication_plan_digest": plan["digest"]}
+    return {}
+
+
+def gathered() -> Dict[str, Any]:
+    """Return the plan of this run; raise DovecotError where none was gathered."""
     if _plan_recorder.CURRENT is None:
         raise DovecotError(
             "Making the plan",
@@ -43,7 +59,7 @@ def gathered():
     return _plan_recorder.CURRENT.plan()
 
 
-def refusal(plan, options):
+def refusal(plan: model.Plan, options: Mapping[str, Any]) -> List[str]:
     """Return why the plan is not the reviewed one, a list of lines."""
     lines = []
     if options["reviewed_file"]:
@@ -56,7 +72,8 @@ def refusal(plan, options):
     return lines
 
 
-def reviewed(path):
+def reviewed(path: str) -> Dict[str, Any]:
+    """Return the plan in a file; raise DovecotError where there is none."""
     try:
         with open(path, encoding="utf-8") as stream:
             return model.reviewed_plan(stream.read())
@@ -68,7 +85,8 @@ def reviewed(path):
         ) from error
 
 
-def written(plan, directory):
+def written(plan: model.Plan, directory: Optional[str]) -> List[str]:
+    """Write the plan where a directory is given, and return the paths; raise DovecotError where that fails."""
     try:
         return _plan_recorder.write(plan, directory) if directory else []
     except OSError as error:

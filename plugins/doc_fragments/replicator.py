@@ -8,14 +8,14 @@ options:
   transport:
     description:
       - How to talk to the replicator.
-      - V(socket) is the replicator's UNIX socket; the task must run as root or as the socket's owner. It is the
-        fastest, and the only one that tells absolute times.
+      - V(socket) is the replicator's UNIX socket; the task must run as root, as the socket's owner, or as a
+        member of its group where the mode is 0660. It is the fastest transport, and the only one with absolute times.
       - V(doveadm) runs C(doveadm replicator), a process for each command and so for each name that changes.
       - V(http) is doveadm's HTTP API, from Dovecot 2.3.17 on. The task may run anywhere, on the controller for example,
         and needs no rights on the host of the replicator but O(api_key).
-      - V(auto) is V(http) when O(api_url) is given, V(doveadm) when only that can do what is asked for (O(settings),
-        O(debug)), otherwise V(socket).
-      - The one used is returned as RV(ignore:transport).
+      - V(auto) is V(http) when O(api_url) is given, V(doveadm) when the task needs it (O(settings), O(debug)),
+        otherwise V(socket).
+      - The transport in use is returned as RV(ignore:transport).
     type: str
     choices: [auto, socket, doveadm, http]
     default: auto
@@ -40,8 +40,8 @@ options:
     type: dict
   debug:
     description:
-      - Have doveadm print debug messages, like C(doveadm -D), and return them as RV(ignore:debug_log).
-      - There is nothing like C(doveadm -v), with which these commands print nothing more than without it.
+      - Make doveadm print debug messages, like C(doveadm -D), and return them as RV(ignore:debug_log).
+      - There is no option for C(doveadm -v), as it adds nothing to the output of these commands.
     type: bool
     default: false
   api_url:
@@ -60,6 +60,12 @@ options:
     description: Whether to check the certificate of O(api_url).
     type: bool
     default: true
+  use_proxy:
+    description:
+      - Whether to reach O(api_url) through the proxy that the environment of the task names, such as C(https_proxy),
+        as far as C(no_proxy) allows.
+    type: bool
+    default: true
   timeout:
     description: Longest silence accepted from the replicator, in seconds.
     type: float
@@ -73,7 +79,7 @@ requirements:
 options:
   _wait_slice:
     description:
-      - Internal. How the action plugin of this module has it wait in parts, to show in between how far it is.
+      - Internal. The action plugin makes the module wait in parts with it, and shows progress in between.
     type: dict
 """
 

@@ -77,6 +77,50 @@ options:
         description: The settings. When empty the block is removed.
         type: str
         default: ""
+  settings:
+    description:
+      - Settings that take effect whatever files the configuration is made of.
+      - They are written to O(settings.drop_in) where Dovecot reads the files of its directory and says that they take
+        effect there. Everywhere else they are written to O(settings.file), which the last line of O(config_file)
+        includes, between two comments. Then each section that sets C(mail_plugins) gets O(settings.plugins) added.
+    type: dict
+    suboptions:
+      content:
+        description: The settings, without C(mail_plugins). When empty both files are removed, and the line with them.
+        type: str
+        default: ""
+      drop_in:
+        description: Absolute path of the file where a directory of files is read.
+        type: path
+        required: true
+      file:
+        description:
+          - Absolute path of the file everywhere else. Choose a name that no other include matches, such as one that
+            ends in C(.conf.ext).
+        type: path
+        required: true
+      plugins:
+        description: Plugins that processes which change mail need.
+        type: list
+        elements: str
+        default: [notify, replication]
+      protocols:
+        description:
+          - Protocols whose processes change mail. Those that are not enabled in Dovecot's setting C(protocols) are not
+            looked at; V(lda) and V(doveadm) always are.
+        type: list
+        elements: str
+        default: [lda, lmtp, imap, pop3, doveadm]
+      others:
+        description:
+          - What to do with lines of the administrator's that make a pair, or that set what O(settings.content) sets
+            (C(mail_replica), C(doveadm_password), listeners for doveadm, sockets of C(replicator) and C(aggregator)).
+          - With V(refuse) the task fails and names them. Without O(settings.content) it only returns them.
+          - V(comment_out) turns them into comments that begin with C(#mailops.dovecot_replication#).
+          - V(put_back) turns such comments into what they were, where O(settings.content) is empty.
+        type: str
+        choices: [refuse, comment_out, put_back]
+        default: refuse
   secrets:
     description:
       - Settings whose values must not be seen, such as V(doveadm_password), with their values.
@@ -92,8 +136,12 @@ options:
     type: path
   expect:
     description:
-      - What Dovecot must say of the new configuration. A setting can be written correctly and still be overridden in
-        a file that is read later, or be written where Dovecot does not look for it.
+      - What Dovecot must say of the new configuration, beside the settings in O(files). Dovecot must have those in
+        force without being named here, as a setting can be written correctly and still be overridden in a file that
+        is read later, or be written where Dovecot does not look for it. When one is not, the comment in the line above
+        it is shown as the explanation.
+      - Not compared are settings in O(files) that take in others by C($name), those inside C(userdb), C(passdb),
+        C(namespace), C(local), C(local_name) and C(remote), and those of protocols that are not enabled.
     type: list
     elements: dict
     default: []
@@ -103,7 +151,7 @@ options:
         type: str
         required: true
       value:
-        description: What the setting must be.
+        description: What the setting must be. Sizes, intervals and numbers may be in another spelling.
         type: str
       contains:
         description: Words that must be among those of the setting.
@@ -134,6 +182,9 @@ options:
         description: The name of the setting, without that of its section.
         type: str
         required: true
+      value_begins:
+        description: Only a value that begins so must not be in force.
+        type: str
       because:
         description: An explanation that is shown when it is set.
         type: str
@@ -148,8 +199,8 @@ options:
     description:
       - Whether the userdbs of the configuration must be able to list their users. One of LDAP must say which entries
         are users, by C(iterate_filter).
-      - They must not list C(nobody), which the userdb C(passwd) does where its uid is within C(first_valid_uid) and
-        C(last_valid_uid).
+      - They must not list system accounts without a home, such as C(nobody). The userdb C(passwd) does where their
+        uids are within C(first_valid_uid) and C(last_valid_uid).
     type: bool
     default: false
   require_certificates:
@@ -211,7 +262,7 @@ notes:
   - An C(!include) of an absolute path below the directory of O(config_file) is followed to the new files, too. One
     that leads there under another name, through a symbolic link, is only seen by the second validation.
 seealso:
-  - module: mailops.dovecot_replication.mailhost_info
+  - module: mailops.dovecot_replication.node_info
   - name: Dovecot's configuration file syntax
     description: What may be written into the files.
     link: https://doc.dovecot.org/2.3/configuration_manual/config_file/config_file_syntax/
@@ -220,24 +271,17 @@ seealso:
 EXAMPLES = r"""
 - name: Replicate to the other host
   mailops.dovecot_replication.dovecot_config:
-    files:
-      - path: /etc/dovecot/conf.d/11-replication.conf
-        content: |
-          !include_try ../replication-secret.conf.ext
-          mail_plugins = $mail_plugins notify replication
-          plugin {
-            mail_replica = tcp:mx2.example.org:12345
-          }
+    settings:
+      drop_in: /etc/dovecot/conf.d/11-replication.conf
+      file: /etc/dovecot/replication.conf.ext
+      content: |
+        !include_try /etc/dovecot/replication-secret.conf.ext
+        plugin {
+          mail_replica = tcp:mx2.example.org:12345
+        }
     secrets:
       doveadm_password: "{{ vault_doveadm_password }}"
     secrets_file: /etc/dovecot/replication-secret.conf.ext
-    expect:
-      - setting: plugin/mail_replica
-        value: tcp:mx2.example.org:12345
-      - setting: mail_plugins
-        contains: [notify, replication]
-        protocols: [lda, lmtp, imap, pop3]
-        because: changes made by a protocol without these plugins are not replicated
     forbid:
       - setting: replication_sync_timeout
         because: the replicator takes all memory and dies
@@ -264,9 +308,9 @@ EXAMPLES = r"""
 
 - name: Take the file away again, and the secret with it
   mailops.dovecot_replication.dovecot_config:
-    files:
-      - path: /etc/dovecot/conf.d/11-replication.conf
-        state: absent
+    settings:
+      drop_in: /etc/dovecot/conf.d/11-replication.conf
+      file: /etc/dovecot/replication.conf.ext
     secrets: {}
     secrets_file: /etc/dovecot/replication-secret.conf.ext
   notify: Reload Dovecot
@@ -287,6 +331,37 @@ files:
       description: What was done to it. V(mode) means that only permissions or owner changed.
       type: str
       sample: created
+settings_file:
+  description: Which of O(settings.drop_in) and O(settings.file) has the settings, null without any.
+  returned: success
+  type: str
+  sample: /etc/dovecot/conf.d/11-replication.conf
+others:
+  description:
+    - Lines of the administrator's that replicate without our settings, as the configuration is now or would be. Empty
+      with O(settings.content).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    setting:
+      description: The setting, or the block.
+      type: str
+      sample: plugin/mail_replica
+    place:
+      description: The file and the line.
+      type: str
+      sample: /etc/dovecot/local.conf line 3
+base_dir:
+  description: The directory of Dovecot's sockets with this configuration, null without Dovecot.
+  returned: success
+  type: str
+  sample: /run/dovecot
+previous_base_dir:
+  description: The same with the configuration as it was before.
+  returned: success
+  type: str
+  sample: /run/dovecot
 removed_listeners:
   description:
     - Paths of sockets and FIFOs that Dovecot makes with the configuration as it was and will not make any more. Dovecot
@@ -322,19 +397,31 @@ dovecot_version:
   sample: 2.3.19.1 (9b53102964)
 """
 
-import grp
 import os
-import pwd
 import shutil
 import tempfile
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _certificates, _config_check
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils import _config_files as config_files
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import Doveconf, find_command
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._loaded import Loaded
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common import rights
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.accounts import (
+    gid_of,
+    group_name,
+    uid_of,
+    user_name,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import (
+    by_hand,
+    certificates,
+    placement,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import check as config_check
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import files as config_files
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import Doveconf, find_command
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.loaded import Loaded
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 
 ARGUMENTS = {
     "config_file": {"type": "path", "default": "/etc/dovecot/dovecot.conf"},
@@ -358,6 +445,21 @@ ARGUMENTS = {
         "default": [],
         "options": {"path": {"type": "path", "required": True}, "content": {"type": "str", "default": ""}},
     },
+    "settings": {
+        "type": "dict",
+        "options": {
+            "content": {"type": "str", "default": ""},
+            "drop_in": {"type": "path", "required": True},
+            "file": {"type": "path", "required": True},
+            "plugins": {"type": "list", "elements": "str", "default": ["notify", "replication"]},
+            "protocols": {
+                "type": "list",
+                "elements": "str",
+                "default": ["lda", "lmtp", "imap", "pop3", "doveadm"],
+            },
+            "others": {"type": "str", "choices": ["refuse", "comment_out", "put_back"], "default": "refuse"},
+        },
+    },
     "secrets": {"type": "dict", "no_log": True},
     "secrets_file": {"type": "path", "no_log": False},
     "expect": {
@@ -379,7 +481,11 @@ ARGUMENTS = {
         "type": "list",
         "elements": "dict",
         "default": [],
-        "options": {"setting": {"type": "str", "required": True}, "because": {"type": "str"}},
+        "options": {
+            "setting": {"type": "str", "required": True},
+            "value_begins": {"type": "str"},
+            "because": {"type": "str"},
+        },
     },
     "loaded": {"type": "bool", "default": False},
     "require_iteration": {"type": "bool", "default": False},
@@ -401,212 +507,383 @@ ARGUMENTS = {
 }
 
 
-def account_id(look_up, name, what):
-    try:
-        return look_up(name)[2]
-    except KeyError:
-        raise DovecotError(
-            "Looking for the %s %s" % (what, name),
-            "there is no such %s on this host" % what,
-            cure="create it first, or name the one that exists",
-        ) from None
+NOTHING_CHANGED = "nothing was changed"
+PUT_BACK = "all files are as they were before"
 
 
-def account_name(look_up, number):
-    try:
-        return look_up(number)[0]
-    except KeyError:
-        return str(number)
+def wanted_files(
+    parameters: Dict[str, Any], config_dir: str, installed: bool, more: Dict[str, config_files.File]
+) -> Dict[str, config_files.File]:
+    """Return all that is asked for, a dict of path to File; raise DovecotError when it cannot be had.
 
-
-def wanted_files(parameters, config_dir, installed):
-    """Return a dict of path to File of all that is asked for."""
-    wanted = {}
-
-    def add(path, entry):
+    :arg more: the files that bring the ``settings`` into effect, and those with lines of others
+    """
+    wanted: Dict[str, config_files.File] = {}
+    entries = [(item["path"], whole_file(item)) for item in parameters["files"]]
+    for item in parameters["blocks"]:
+        entry = file_with_block(item, installed)
+        if entry is not None:
+            entries.append((item["path"], entry))
+    if parameters["secrets"] is not None:
+        entries.append((parameters["secrets_file"], secrets_file(parameters["secrets"])))
+    entries += more.items()
+    for path, entry in entries:
         path = os.path.normpath(path)
         if not path.startswith(config_dir + "/"):
             raise DovecotError(
-                "Planning %s" % path, "it is not below %s, where this Dovecot's configuration is" % config_dir
+                "Planning %s" % path,
+                "it is not below %s, where this Dovecot's configuration is" % config_dir,
+                cure="name a file below that directory, or the main file of another Dovecot as config_file",
             )
         if path in wanted:
-            raise DovecotError("Planning %s" % path, "it is named twice")
+            raise DovecotError("Planning %s" % path, "it is named twice", cure="name it once")
         wanted[path] = entry
-
-    for item in parameters["files"]:
-        if item["state"] == "absent":
-            add(item["path"], config_files.ABSENT)
-            continue
-        try:
-            mode = int(item["mode"], 8)
-        except ValueError:
-            raise DovecotError(
-                "Planning %s" % item["path"], "its mode %s is not an octal number" % item["mode"]
-            ) from None
-        owner = account_id(pwd.getpwnam, item["owner"], "user")
-        group = account_id(grp.getgrnam, item["group"], "group")
-        add(item["path"], config_files.File(item["content"].encode("utf-8"), mode, owner, group))
-
-    for item in parameters["blocks"]:
-        before = config_files.read_file(item["path"])
-        if before.content is None and item["content"]:
-            if installed:
-                raise DovecotError(
-                    "Adding a block to %s" % item["path"],
-                    "there is no such file",
-                    cure="name the file that holds the settings of the userdb",
-                )
-            before = config_files.File(b"", 0o644, 0, 0)
-        if before.content is not None:
-            add(item["path"], before._replace(content=config_files.with_block(before.content, item["content"])))
-
-    if parameters["secrets"]:
-        try:
-            content = config_files.secrets_content(parameters["secrets"])
-        except ValueError as error:
-            raise DovecotError("Writing the secrets", str(error)) from None
-        add(parameters["secrets_file"], config_files.File(content.encode("utf-8"), 0o600, 0, 0))
-    elif parameters["secrets"] is not None:
-        add(parameters["secrets_file"], config_files.ABSENT)
     return wanted
 
 
-def problems_of_host(parameters):
-    """Return what the configuration names and this host does not have as it should, which doveconf does not look at."""
-    for name in parameters["require_users"]:
-        account_id(pwd.getpwnam, name, "user")
-    for name in parameters["require_groups"]:
-        account_id(grp.getgrnam, name, "group")
-    problems = [_certificates.authority_problem(path) for path in parameters["require_authorities"]]
-    for item in parameters["require_certificates"]:
-        problems.append(_certificates.problem(item["certificate"], item["key"], item["name"]))
-    return [problem for problem in problems if problem]
+def whole_file(item: Dict[str, Any]) -> config_files.File:
+    """Return what one of ``files`` shall be."""
+    if item["state"] == "absent":
+        return config_files.ABSENT
+    try:
+        mode = int(item["mode"], 8)
+    except ValueError:
+        raise DovecotError(
+            "Planning %s" % item["path"],
+            "its mode %s is not an octal number" % item["mode"],
+            cure='give one in quotes, such as "0644"',
+        ) from None
+    return config_files.File(item["content"].encode("utf-8"), mode, uid_of(item["owner"]), gid_of(item["group"]))
 
 
-def refuse(problems, outcome):
-    raise DovecotError(
-        "Validating the configuration",
-        "; ".join(problems),
-        cure="%s; mend what is named, or what overrides it in a file that is read later" % outcome,
-    )
+def file_with_block(item: Dict[str, Any], installed: bool) -> Optional[config_files.File]:
+    """Return what the file of one of ``blocks`` shall be, None where no file has nothing to lose."""
+    before = config_files.read_file(item["path"])
+    if before.content is None and item["content"]:
+        if installed:
+            raise DovecotError(
+                "Adding a block to %s" % item["path"],
+                "there is no such file",
+                cure="name the file that holds the settings of the userdb",
+            )
+        before = config_files.File(b"", 0o644, 0, 0)
+    if before.content is None:
+        return None
+    return before._replace(content=config_files.with_block(before.content, item["content"]))
 
 
-def problems_of(module, config_file):
-    parameters = module.params
-    demands = _config_check.Demands(
-        parameters["expect"], parameters["secrets"], parameters["forbid"], parameters["require_iteration"]
-    )
-    config_dir = os.path.dirname(os.path.normpath(parameters["config_file"]))
-    return _config_check.check(Doveconf(module.run_command, config_file), config_file, demands, config_dir)
+def secrets_file(secrets: Dict[str, Any]) -> config_files.File:
+    """Return what the file of the secrets shall be, absent without any."""
+    if not secrets:
+        return config_files.ABSENT
+    try:
+        content = config_files.secrets_content(secrets)
+    except ValueError as error:
+        raise DovecotError("Writing the secrets", str(error), cure="correct the names or values in `secrets`") from None
+    return config_files.File(content.encode("utf-8"), 0o600, 0, 0)
 
 
-def validate_staged(module, config_file, changes):
-    """Have Dovecot read the configuration as it would be; raise DovecotError when it is not right.
+class Host(NamedTuple):
+    """What is there before anything is changed.
 
-    Return the paths of the sockets and FIFOs that Dovecot would no longer make, a list.
+    :arg before: what Dovecot says of the configuration as it is, None where Dovecot is not installed
+    :arg behind: whether Dovecot runs with an older configuration than this module has written
     """
-    config_dir = os.path.dirname(config_file)
+
+    config_file: str
+    config_dir: str
+    version: Optional[str]
+    before: Optional[Configuration]
+    loaded: Optional[Loaded]
+    running: bool
+    behind: bool
+
+    @property
+    def installed(self) -> bool:
+        return self.before is not None
+
+
+class Plan(NamedTuple):
+    """What shall be, and the changes that make it so.
+
+    :arg settings_file: the file that has the ``settings``, None without any
+    :arg others: paths of files of the administrator's in which lines change
+    :arg adds: whether anything is added to the configuration, and not just removed
+    """
+
+    wanted: Dict[str, config_files.File]
+    changes: List[config_files.Change]
+    demands: config_check.Demands
+    settings_file: Optional[str]
+    others: List[str]
+    adds: bool
+
+
+def observe(module: AnsibleModule) -> Host:
+    """Look at the host; raise DovecotError where Dovecot has no replicator."""
+    config_file = os.path.normpath(module.params["config_file"])
+    doveconf = Doveconf(module.run_command, config_file)
+    managed = [os.path.normpath(item["path"]) for item in module.params["files"]]
+    there = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
+    before = doveconf.read() if there else None
+    version = doveconf.refuse_without_replicator(before.version if before else None)
+    loaded = Loaded(before.base_dir()) if before else None
+    return Host(
+        config_file,
+        os.path.dirname(config_file),
+        version,
+        before,
+        loaded,
+        running=loaded is not None and loaded.is_running(),
+        behind=loaded is not None and loaded.needs_reload(),
+    )
+
+
+def plans(module: AnsibleModule, host: Host) -> Iterator[Plan]:
+    """Yield the ways to what is asked for, the preferred one first: one where there are no ``settings``."""
+    parameters = module.params
+    ways = iter([placement.Candidate({}, None)])
+    settings = settings_of(parameters)
+    others: Dict[str, config_files.File] = {}
+    if settings:
+        others = without_others(module, host, settings)
+        main = others.get(host.config_file) or config_files.read_file(host.config_file)
+        ways = placement.candidates(settings, host.config_file, main, host.before)
+    present = [os.path.normpath(item["path"]) for item in parameters["files"] if item["state"] == "present"]
+    for way in ways:
+        wanted = wanted_files(parameters, host.config_dir, host.installed, {**others, **way.files})
+        demands = config_check.Demands(
+            settings=parameters["expect"],
+            secrets=parameters["secrets"],
+            forbidden=parameters["forbid"],
+            iteration=parameters["require_iteration"],
+            files=present + ([way.path] if way.path else []),
+            placed=settings if way.path else None,
+        )
+        contents = [way.path, parameters["secrets"]] + [item["content"] for item in parameters["blocks"]]
+        adds = bool(present) or any(contents)
+        of_others = [*others, host.config_file] if settings else []
+        yield Plan(wanted, config_files.plan(wanted), demands, way.path, of_others, adds)
+
+
+def settings_of(parameters: Dict[str, Any]) -> Optional[placement.Settings]:
+    given = parameters["settings"]
+    return placement.Settings(**{name: given[name] for name in placement.Settings._fields}) if given else None
+
+
+def own_names(parameters: Dict[str, Any], settings: placement.Settings) -> Set[str]:
+    """Return the names of our files, without directories."""
+    paths = settings.paths + [item["path"] for item in parameters["files"]] + [parameters["secrets_file"] or ""]
+    return by_hand.own_names(paths, settings.content)
+
+
+def without_others(module: AnsibleModule, host: Host, settings: placement.Settings) -> Dict[str, config_files.File]:
+    """Return the files with lines of others as they shall be, by path; raise DovecotError where these are refused."""
+    if host.before is None:
+        return {}
+    mode, source = module.params["settings"]["others"], host.before.source
+    changed: Dict[str, config_files.File] = {}
+    if mode == "put_back" and not settings.content:
+        for path in source.files:
+            before = config_files.read_file(path)
+            content = by_hand.put_back(before.content or b"")
+            if content != before.content:
+                changed[path] = before._replace(content=content)
+        return changed
+    own = own_names(module.params, settings)
+    found = by_hand.found(source, own, settings.content, module.params["secrets"] or {})
+    if mode == "comment_out":
+        for path, lines in by_hand.grouped(found + by_hand.loading(source, own)):
+            before = config_files.read_file(path)
+            changed[path] = before._replace(content=by_hand.commented_out(before.content or b"", lines))
+    elif found and settings.content:
+        raise DovecotError(
+            "Looking for replication that was set up by hand",
+            ", ".join("%s sets %s" % (lines.place, lines.setting) for lines in found),
+            "the pair was made before this role came, or an administrator has changed it since",
+            "%s; set `replication_take_over: true`, and these lines are commented out, or remove them"
+            % NOTHING_CHANGED,
+        )
+    return changed
+
+
+class Outcome(NamedTuple):
+    """The configuration as it would be.
+
+    :arg configuration: None without Dovecot
+    :arg directory: where it was read, a copy that is gone
+    :arg problems: what is not right
+    """
+
+    configuration: Optional[Configuration]
+    directory: str
+    problems: List[str]
+
+
+def plan(module: AnsibleModule, host: Host) -> Tuple[Plan, Outcome]:
+    """Return the first way that Dovecot finds right, and what comes of it; raise DovecotError where there is none."""
+    if host.before is not None:
+        refuse(problems_of_host(module.params), NOTHING_CHANGED)
+    tried = []
+    for planned in plans(module, host):
+        if host.before is None:
+            if planned.adds and not (module.check_mode and module.params["missing_ok"]):
+                raise not_installed(host.config_file)
+            return planned, Outcome(None, host.config_dir, [])
+        outcome = checked(module, host, host.before, planned)
+        if not outcome.problems:
+            return planned, outcome
+        tried.append(outcome.problems)
+    # What is wrong with each of the ways is wrong with the one that has the fewest problems.
+    raise invalid(min(tried, key=len), NOTHING_CHANGED)
+
+
+def checked(module: AnsibleModule, host: Host, before: Configuration, planned: Plan) -> Outcome:
+    """Have Dovecot read the configuration as it would be."""
+    directories = [os.path.dirname(change.path) for change in planned.changes if change.action == "created"]
+    missing = [path for path in directories if not os.path.isdir(path)]
+    if missing:
+        return Outcome(before, host.config_dir, ["there is no directory %s; create it first" % missing[0]])
+    if not planned.changes:
+        problems = config_check.check(before, planned.demands, host.config_dir, host.config_dir)
+        return Outcome(before, host.config_dir, problems)
     # Secrets are written here: mkdtemp makes the directory readable for its owner alone.
     directory = tempfile.mkdtemp(prefix="dovecot_config", dir=module.tmpdir)
     try:
-        config_files.stage(config_dir, changes, directory)
-        staged = os.path.join(directory, os.path.basename(config_file))
-        try:
-            problems = problems_of(module, staged)
-        except DovecotError as error:
-            problems = [str(error)]
-        if problems:
-            refuse([problem.replace(directory, config_dir) for problem in problems], "nothing was changed")
-        before, after = (_config_check.listeners(Doveconf(module.run_command, path)) for path in (config_file, staged))
-        return sorted(before - after)
+        config_files.stage(host.config_dir, planned.changes, directory)
+        staged = Doveconf(module.run_command, os.path.join(directory, os.path.basename(host.config_file))).read()
+        stale = [change.path for change in planned.changes]
+        problems = config_check.check(staged, planned.demands, directory, host.config_dir, stale, before)
+        return Outcome(staged, directory, [problem.replace(directory, host.config_dir) for problem in problems])
     finally:
         shutil.rmtree(directory)
 
 
-def validate(module, outcome):
-    """Have Dovecot read the configuration where it is."""
-    problems = problems_of(module, module.params["config_file"])
-    if problems:
-        refuse(problems, outcome)
+def write(module: AnsibleModule, host: Host, planned: Plan) -> None:
+    """Write all files or none, and have Dovecot read them again where they are; nothing in check mode."""
+    if not planned.changes or module.check_mode:
+        return
+
+    def verify() -> None:
+        if host.installed:
+            now = Doveconf(module.run_command, host.config_file).read()
+            refuse(config_check.check(now, planned.demands, host.config_dir, host.config_dir), PUT_BACK)
+
+    config_files.apply(planned.changes, verify, host.loaded)
 
 
-def run(module):
-    parameters = module.params
-    config_file = os.path.normpath(parameters["config_file"])
-    config_dir = os.path.dirname(config_file)
-    version = Doveconf(module.run_command, config_file).refuse_without_replicator()
-    managed = [item["path"] for item in parameters["files"]]
-    installed = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
-    loaded = Loaded(Doveconf(module.run_command, config_file).base_dir()) if installed else None
-    running, behind = loaded is not None and loaded.is_running(), loaded is not None and loaded.is_behind()
-    if not module.check_mode:
-        config_files.sweep(managed + [item["path"] for item in parameters["blocks"]])
-        config_files.sweep([parameters["secrets_file"]] if parameters["secrets_file"] else [])
-    wanted = wanted_files(parameters, config_dir, installed)
-    changes = config_files.plan(wanted)
+def remaining(module: AnsibleModule, host: Host, outcome: Outcome) -> List[Dict[str, str]]:
+    """Return the lines of others that make a pair, dicts of ``setting`` and ``place``."""
+    settings = settings_of(module.params)
+    if settings is None or settings.content or outcome.configuration is None:
+        return []
+    source, own = outcome.configuration.source, own_names(module.params, settings)
+    return [
+        {"setting": item.setting, "place": item.place.replace(outcome.directory, host.config_dir)}
+        for item in by_hand.left(source, own)
+    ]
 
-    removed_listeners = []
-    if installed:
-        problems = problems_of_host(parameters)
-        if problems:
-            refuse(problems, "nothing was changed")
-        for change in changes:
-            if change.action == "created" and not os.path.isdir(os.path.dirname(change.path)):
-                raise DovecotError("Planning %s" % change.path, "its directory does not exist")
-        if changes:
-            removed_listeners = validate_staged(module, config_file, changes)
-        else:
-            validate(module, "nothing was changed")
-    elif any(entry.content is not None for entry in wanted.values()) and not (
-        module.check_mode and parameters["missing_ok"]
-    ):
-        raise DovecotError(
-            "Configuring Dovecot",
-            "there is no %s" % (config_file if find_command("doveconf") else "doveconf command"),
-            "Dovecot is not installed on this host, or its configuration lies elsewhere",
-            "install Dovecot 2.3, which the role does with `replication_install: true`",
-        )
 
-    if changes and not module.check_mode:
-        config_files.apply(
-            changes, lambda: validate(module, "all files are as they were before") if installed else None, loaded
-        )
-
-    wants_running = any(entry.content is not None for entry in wanted.values())
-    to_load = parameters["loaded"] and installed and (behind or wants_running and not running)
-    names = list(parameters["secrets"] or {})
-    result = {
+def report(module: AnsibleModule, host: Host, planned: Plan, outcome: Outcome) -> Dict[str, Any]:
+    """Return the result of the task."""
+    changes, after = planned.changes, outcome.configuration
+    removed_listeners = sorted(host.before.sockets() - after.sockets()) if host.before and after else []
+    to_load = module.params["loaded"] and host.installed and (host.behind or planned.adds and not host.running)
+    result: Dict[str, Any] = {
         "changed": bool(changes or to_load),
         "files": [{"path": change.path, "action": change.action} for change in changes],
+        "settings_file": planned.settings_file,
+        "others": remaining(module, host, outcome),
+        "base_dir": after.base_dir() if after else None,
+        "previous_base_dir": host.before.base_dir() if host.before else None,
         "removed_listeners": removed_listeners,
-        "validated": installed,
-        "not_loaded": behind,
-        "running": running,
-        "dovecot_version": version,
+        "validated": host.installed,
+        "not_loaded": host.behind,
+        "running": host.running,
+        "dovecot_version": host.version,
     }
-    if module.check_mode and changes and not installed:
+    if module.check_mode and changes and not host.installed:
         result["not_previewed"] = "whether Dovecot accepts the configuration, as it is not installed yet"
     if module._diff:
         result["diff"] = config_files.describe(
             changes,
-            names,
-            [os.path.normpath(item["path"]) for item in parameters["blocks"]],
-            lambda uid: account_name(pwd.getpwuid, uid),
-            lambda gid: account_name(grp.getgrgid, gid),
+            list(module.params["secrets"] or {}),
+            blocks=[os.path.normpath(item["path"]) for item in module.params["blocks"]],
+            lines=planned.others,
+            owner_name=user_name,
+            group_name=group_name,
         )
         if to_load and not changes:
-            result["diff"].append(
-                {
-                    "before_header": "Dovecot",
-                    "after_header": "Dovecot",
-                    "before": "running with an older configuration\n" if running else "not running\n",
-                    "after": "running with this configuration\n",
-                }
-            )
+            result["diff"].append(difference_of_run(host.running))
     return result
 
 
-def main():
+def difference_of_run(running: bool) -> Dict[str, str]:
+    """Return the diff of a Dovecot that has to read its configuration again."""
+    return {
+        "before_header": "Dovecot",
+        "after_header": "Dovecot",
+        "before": "running with an older configuration\n" if running else "not running\n",
+        "after": "running with this configuration\n",
+    }
+
+
+def problems_of_host(parameters: Dict[str, Any]) -> List[str]:
+    """Return what the configuration names and this host does not have as it should, which doveconf does not look at."""
+    for name in parameters["require_users"]:
+        uid_of(name)
+    for name in parameters["require_groups"]:
+        gid_of(name)
+    problems = [certificates.authority_problem(path) for path in parameters["require_authorities"]]
+    for item in parameters["require_certificates"]:
+        problems.append(certificates.problem(item["certificate"], item["key"], item["name"]))
+    return [problem for problem in problems if problem]
+
+
+def refuse(problems: List[str], outcome: str) -> None:
+    """Raise DovecotError when there are problems."""
+    if problems:
+        raise invalid(problems, outcome)
+
+
+def invalid(problems: List[str], outcome: str) -> DovecotError:
+    return DovecotError(
+        "Validating the configuration",
+        "; ".join(problems),
+        cure="%s; correct what is named, or what overrides it in a file that is read later" % outcome,
+    )
+
+
+def not_installed(config_file: str) -> DovecotError:
+    return DovecotError(
+        "Configuring Dovecot",
+        "there is no %s" % (config_file if find_command("doveconf") else "doveconf command"),
+        "Dovecot is not installed on this host, or its configuration is elsewhere",
+        "install Dovecot 2.3, which the role does with `replication_install: true`",
+    )
+
+
+def sweep(module: AnsibleModule) -> None:
+    """Remove what killed tasks have left beside the files."""
+    parameters = module.params
+    if not module.check_mode:
+        config_files.sweep([item["path"] for item in parameters["files"] + parameters["blocks"]])
+        config_files.sweep([parameters["secrets_file"]] if parameters["secrets_file"] else [])
+        if parameters["settings"]:
+            places = [parameters["settings"]["drop_in"], parameters["settings"]["file"]]
+            config_files.sweep([parameters["config_file"]] + places)
+
+
+def run(module: AnsibleModule) -> Dict[str, Any]:
+    """Do what is asked for and return the result; raise DovecotError when nothing was changed."""
+    host = observe(module)
+    sweep(module)
+    planned, outcome = plan(module, host)
+    write(module, host, planned)
+    return report(module, host, planned, outcome)
+
+
+def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         required_by={"secrets": ["secrets_file"], "secrets_file": ["secrets"]},
@@ -614,12 +891,14 @@ def main():
     )
     config_dir = os.path.dirname(os.path.normpath(module.params["config_file"]))
     try:
-        with config_files.alone(config_dir):
+        rights.require_writable(config_dir, "Configuring Dovecot")
+        with config_files.exclusive_lock(config_dir):
             result = run(module)
     except DovecotError as error:
         module.fail_json(msg=str(error))
     except (IOError, OSError) as error:
-        module.fail_json(msg="Writing %s failed: %s." % (error.filename, error.strerror))
+        cure = None if rights.is_root() else rights.AS_ROOT
+        module.fail_json(msg=str(DovecotError("Writing %s" % error.filename, error.strerror, cure=cure)))
     module.exit_json(**result)
 
 

@@ -10,7 +10,7 @@ version_added: 1.0.0
 description:
   - Returns a fingerprint of all mail of a user. Two hosts that are in sync give the same one. A single message that is
     lost, extra, flagged otherwise or in another mailbox on one of them gives different ones.
-  - What the replicator calls a success says that a sync has ended well. Equal fingerprints say that the mail is there.
+  - The replicator's last success proves that a sync has ended well. Equal fingerprints prove that the mail is there.
 notes:
   - A fingerprint covers the name, GUID and UIDVALIDITY of each mailbox, and UID, GUID, flags and keywords of each
     message. So it does not depend on the format in which a host keeps its mail.
@@ -18,9 +18,10 @@ notes:
     created. Dovecot may write down in its index what it has computed, such as the size of a mailbox.
   - Before Dovecot 2.3.15, which creates an INBOX at the first look, users without one are left unread, and count as
     having no mail even when they have other mailboxes.
-  - Over O(transport=http) a user without any mailbox cannot be told from one whose mail cannot be read, as Dovecot says
-    that in its log only. RV(users[].fingerprint), RV(users[].messages) and RV(users[].bytes) are null then. With
-    O(transport=doveadm) mail that cannot be read fails the task.
+  - Over O(transport=http) a user without any mailbox looks like one whose mail cannot be read, as Dovecot reports that
+    in its log only. RV(users[].fingerprint), RV(users[].messages) and RV(users[].bytes) are null then.
+  - With O(transport=doveadm) they are null for users whose mail cannot be read, too, and RV(users[].problem) says why.
+    The others are returned all the same.
   - Mail that arrives while the two hosts are being read makes a difference. To compare busy users, wait with
     M(mailops.dovecot_replication.replicator_wait) and compare those again that differ.
   - Two processes of doveadm read 500 users, one their mailboxes and one their messages.
@@ -34,8 +35,8 @@ extends_documentation_fragment:
 options:
   users:
     description:
-      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
-      - One that the userdb does not have fails the task.
+      - Names of users, exactly. Wildcards are refused here; they belong in O(user_mask).
+      - A name that the userdb does not have fails the task.
     type: list
     elements: str
     aliases: [name, user]
@@ -48,11 +49,18 @@ options:
     description: Whether to return each mailbox of the users as well.
     type: bool
     default: false
+  fingerprints:
+    description:
+      - Whether to read all messages. V(false) only reads which mailboxes there are, with O(mailboxes) implied, and is
+        much faster.
+      - V(false) needs doveadm on the host, so it is refused with O(transport=http).
+    type: bool
+    default: true
   transport:
     description:
       - How to read the mail.
-      - V(doveadm) runs C(doveadm) on the host. V(socket) does the same here, as the replicator's socket tells nothing
-        of mail.
+      - V(doveadm) runs C(doveadm) on the host. V(socket) does the same here, as the replicator's socket gives no
+        access to mail.
       - V(http) is doveadm's HTTP API, two commands for each user.
       - V(auto) is V(http) when O(api_url) is given, otherwise V(doveadm).
       - The one used is returned as RV(transport).
@@ -89,7 +97,7 @@ EXAMPLES = r"""
   become: true
   gather_facts: false
   tasks:
-    - name: Have everything synced that is queued
+    - name: Wait until the queue is synced
       mailops.dovecot_replication.replicator_wait:
         until: synced
 
@@ -121,16 +129,25 @@ users:
       type: str
     fingerprint:
       description: Of all mailboxes and messages, 32 digits and letters.
+      returned: with O(fingerprints)
+      type: str
+    noreplicate:
+      description: Whether the userdb field of that name keeps the user from being replicated.
+      returned: without O(fingerprints)
+      type: bool
+    problem:
+      description: Why the mail of the user cannot be read, in Dovecot's words; null when it can.
       type: str
     messages:
-      description: How many messages there are in all mailboxes.
+      description: How many messages there are in all mailboxes, null with a RV(users[].problem).
       type: int
     bytes:
       description: Their size as IMAP counts it, whatever they take on disk.
+      returned: with O(fingerprints)
       type: int
     mailboxes:
       description: The mailboxes, sorted by name.
-      returned: when O(mailboxes=true)
+      returned: when O(mailboxes=true) or O(fingerprints=false)
       type: list
       elements: dict
       contains:
@@ -151,22 +168,25 @@ users:
           type: int
         bytes:
           description: Their size as IMAP counts it.
+          returned: with O(fingerprints)
           type: int
         fingerprint:
           description: Of this mailbox and its messages.
+          returned: with O(fingerprints)
           type: str
   sample:
     - username: alice@example.org
       fingerprint: 3f6c1f0c0f9d2bb0e8a7d9c54b0b5a11
       messages: 13
       bytes: 678
+      problem: null
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: doveadm
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
@@ -178,11 +198,14 @@ unknown_users:
   sample: [nobody@example.org]
 """
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS, Session
+from typing import Any, Dict, List
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USER_OPTIONS
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
 
-def work(session):
+def work(session: Session) -> Dict[str, Any]:
     session.require_replicator()
     names = session.named_users()
     if names is not None:
@@ -191,16 +214,39 @@ def work(session):
         names = sorted(session.userdb.names(session.params["user_mask"]))
         if not names:
             session.warn("No user of the userdb matches %s." % session.params["user_mask"])
-    users = mail_of(session).read(names).described(session.params["mailboxes"]) if names else []
+    mail = mail_of(session.connections)
+    if not names:
+        users: List[Dict[str, Any]] = []
+    elif session.params["fingerprints"]:
+        users = mail.read(names).described(session.params["mailboxes"])
+    else:
+        users = identities(session, mail.mailboxes(names))
     return dict(changed=False, users=users)
 
 
-def main():
+def identities(session: Session, listing: Listing) -> List[Dict[str, Any]]:
+    """Return the users with their mailboxes as ``Mail.mailboxes`` has found them."""
+    found = listing.mailboxes
+    accounts = session.userdb.accounts(found)
+    return [
+        dict(
+            username=name,
+            noreplicate=name in accounts and accounts[name].noreplicate,
+            problem=listing.problems.get(name),
+            messages=None if name in listing.problems else sum(found[name][box]["messages"] for box in found[name]),
+            mailboxes=[dict(found[name][mailbox], name=mailbox) for mailbox in sorted(found[name])],
+        )
+        for name in sorted(found)
+    ]
+
+
+def main() -> None:
     Session.run(
         work,
         dict(
             USER_OPTIONS,
             mailboxes=dict(type="bool", default=False),
+            fingerprints=dict(type="bool", default=True),
             timeout=dict(type="float", default=300),
         ),
         of_mail=True,

@@ -8,8 +8,8 @@ module: mailbox_probe
 short_description: Send a mail through replication and see it arrive
 version_added: 1.0.0
 description:
-  - Puts a small mail into an INBOX on one host, waits for it on the other, and removes it again. Whether it arrives is
-    the proof that replication works, from the announcement of a new mail to the mail itself.
+  - Puts a small mail into an INBOX on one host, waits for it on the other, and removes it again. Its arrival proves
+    that replication works, from the announcement of a new mail to the mail itself.
   - The role C(replication) does so in its entry point C(verify), in both directions.
 notes:
   - No sync is asked for; the mail is announced like any other that doveadm saves.
@@ -37,26 +37,26 @@ options:
     required: true
     aliases: [name]
   token:
-    description: What tells this probe from others. Letters, digits and C(-).
+    description: Distinguishes this probe from others. Letters, digits and C(-).
     type: str
     required: true
   state:
     description:
       - V(present) puts the mail into INBOX if it is not there.
-      - V(arrived) waits until it is there, and tells so in RV(found). It is no failure when it is not.
+      - V(arrived) waits until it is there, and returns the outcome as RV(found). A probe that is missing is no failure.
       - V(absent) removes it, and those of the last two days that are older than an hour, as a run that was killed has
         left them behind.
     type: str
     choices: [present, arrived, absent]
     default: present
-  seconds:
-    description: How long to wait with O(state=arrived).
+  wait_timeout:
+    description: How long to wait with O(state=arrived), in seconds.
     type: float
     default: 10
   transport:
     description:
       - How to reach the mail. V(doveadm) runs C(doveadm) on the host, and so do V(auto) and V(socket), as the
-        replicator's socket tells nothing of mail. V(http) does not do here.
+        replicator's socket gives no access to mail. V(http) fails, as it only reads fingerprints.
     type: str
     choices: [auto, socket, doveadm, http]
     default: auto
@@ -77,7 +77,7 @@ EXAMPLES = r"""
     user: probe@example.org
     token: "{{ probe_token }}"
     state: arrived
-    seconds: 20
+    wait_timeout: 20
   delegate_to: mx2.example.org
   register: probe
   failed_when: not probe.found
@@ -97,17 +97,17 @@ found:
   type: bool
   sample: true
 elapsed:
-  description: How long it was waited for, in seconds.
+  description: Seconds waited.
   returned: when O(state=arrived)
   type: float
   sample: 0.62
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: doveadm
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
@@ -117,17 +117,18 @@ import os
 import re
 import time
 from email.utils import formatdate
+from typing import Any, Dict, List
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._audience import left_alone
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import mail_of
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import Session
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.audience import controller_gone
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Mail, mail_of
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
-# One that Dovecot's index has anyway. Another one would be noted there for ever.
+# Dovecot's index has this header anyway. Any other would be added to the index for ever.
 HEADER = "Message-ID"
-# Only younger mail is searched, which needs no look into the others. Clocks and time zones may differ.
+# Only younger mail is searched, so that older mail is not read. Clocks and time zones may differ.
 YOUNG = "2days"
-# Nobody waits any more for a probe of that age.
+# The age from which nobody waits for a probe any more.
 LEFT_BEHIND = "1hours"
 MARK = "dovecot-replication-probe."
 PAUSE = 0.2
@@ -143,9 +144,7 @@ again at once; one that stays is removed by the next probe, or may be deleted.
 """
 
 
-def work(session):
-    if session.transport == "http":
-        raise DovecotError("Sending a probe", "the API cannot save a mail", cure="run the task on the host itself")
+def work(session: Session) -> Dict[str, Any]:
     params = session.params
     if not re.match(r"[A-Za-z0-9-]+\Z", params["token"]):
         raise DovecotError("Reading token", "it has other characters than letters, digits and -")
@@ -155,7 +154,7 @@ def work(session):
     if params["state"] == "absent":
         query = ["(", *query, "or", "(", "savedbefore", LEFT_BEHIND, "header", HEADER, MARK, ")", ")"]
     query = ["savedsince", YOUNG, *query]
-    mail = mail_of(session)
+    mail = mail_of(session.connections)
     if params["state"] == "arrived":
         return arrived(session, mail, user, query)
     found = bool(mail.search(user, query))
@@ -168,28 +167,28 @@ def work(session):
     return dict(changed=changed, found=found)
 
 
-def arrived(session, mail, user, query):
+def arrived(session: Session, mail: Mail, user: str, query: List[str]) -> Dict[str, Any]:
     began = time.time()
     while True:
         found = bool(mail.search(user, query))
         elapsed = time.time() - began
-        if found or session.check_mode or elapsed >= session.params["seconds"] or left_alone():
+        if found or session.check_mode or elapsed >= session.params["wait_timeout"] or controller_gone():
             return dict(changed=False, found=found, elapsed=round(elapsed, 3))
         time.sleep(PAUSE)
 
 
-def probe(user, token):
+def probe(user: str, token: str) -> str:
     return MAIL % dict(host=os.uname()[1], user=user, date=formatdate(), mark=MARK, token=token)
 
 
-def main():
+def main() -> None:
     Session.run(
         work,
         dict(
             user=dict(type="str", required=True, aliases=["name"]),
             token=dict(type="str", required=True, no_log=False),
             state=dict(type="str", choices=["present", "arrived", "absent"], default="present"),
-            seconds=dict(type="float", default=10),
+            wait_timeout=dict(type="float", default=10),
         ),
         of_mail=True,
     )

@@ -8,8 +8,10 @@ module: replication_plan
 short_description: Give the plan that the playbooks plan and apply have gathered
 version_added: 1.0.0
 description:
-  - Tells what the tasks before it in a play of the playbook C(plan) or C(apply) would change, writes it to files, and
-    compares it with a plan that was reviewed.
+  - Returns what the tasks before it in a play of the playbook C(plan) or C(apply) would change, writes it to files, and
+    compares it with a reviewed plan.
+  - Hands over C(replication_result) to the jobs that follow, as M(ansible.builtin.set_stats) does, for a plan that it
+    writes or refuses; and C(replication_plan_digest) for one that it writes.
   - Runs on the controller and asks the host nothing. In a playbook of your own it fails; enable the callback plugin
     P(mailops.dovecot_replication.plan#callback) there.
 author:
@@ -20,7 +22,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The files are written there, too.
+      - Check mode writes the files, too.
   diff_mode:
     support: none
   idempotent:
@@ -32,10 +34,10 @@ options:
         written without it.
     type: path
   reviewed_file:
-    description: A C(plan.json) that was reviewed, to be compared with what would be done now.
+    description: A reviewed C(plan.json), to compare with what would be done now.
     type: path
   reviewed_digest:
-    description: The digest of a plan that was reviewed; with it alone one learns that there is a difference, not which.
+    description: The digest of a reviewed plan. Alone it shows that there is a difference, but not which.
     type: str
 seealso:
   - plugin: mailops.dovecot_replication.plan
@@ -49,14 +51,14 @@ EXAMPLES = r"""
   run_once: true
   register: planned
 
-- name: Compare it with the plan that was reviewed, or approved in the workflow
+- name: Compare it with the plan that was reviewed or approved
   mailops.dovecot_replication.replication_plan:
     reviewed_file: "{{ replication_plan_file | default(omit) }}"
     reviewed_digest: "{{ replication_plan_digest | default(omit) }}"
   run_once: true
   register: planned
 
-- name: Stop when it is another one
+- name: Stop when the plans differ
   ansible.builtin.assert:
     that: not planned.refusal
 """
@@ -74,6 +76,11 @@ files:
   returned: success
   type: list
   elements: str
+report:
+  description: What the playbook C(plan) shows of a plan that was written, as lines of text; else empty.
+  returned: success
+  type: list
+  elements: str
 refusal:
   description:
     - Why the reviewed plan must not be applied, in lines of text, such as how it and what would be done now differ.
@@ -86,7 +93,7 @@ refusal:
 from ansible.module_utils.basic import AnsibleModule
 
 
-def main():
+def main() -> None:
     module = AnsibleModule(
         argument_spec=dict(
             directory=dict(type="path"), reviewed_file=dict(type="path"), reviewed_digest=dict(type="str")

@@ -11,11 +11,12 @@ description:
   - Returns what C(doveadm replicator status), C(doveadm replicator status MASK) and C(doveadm replicator dsync-status)
     show, as data, with absolute times.
 notes:
-  - With O(transport=doveadm) and O(transport=http) the times of the users are null. Dovecot tells ages only there.
-  - The queues do not count users that are being synced at the moment. Nothing is going on when all of them are 0 and no
-    entry of RV(dsyncs) has a username.
+  - With O(transport=doveadm) and O(transport=http) the times of the users are null, because Dovecot gives only ages
+    there.
+  - The queues do not count users that are being synced at the moment. The replicator is idle when all of them are 0 and
+    no entry of RV(dsyncs) has a username.
   - On the host to which mail is replicated, syncs started by the other host move RV(users[].last_fast_sync) but never
-    RV(users[].last_successful_sync). An old success there is no sign of trouble.
+    RV(users[].last_successful_sync). An old success there is no error.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 extends_documentation_fragment:
@@ -36,7 +37,7 @@ options:
     type: str
   gather:
     description:
-      - What to read.
+      - The parts to read.
       - When not given, V(overview) and V(dsyncs), and V(users) too when O(users) or O(user_mask) is given.
     type: list
     elements: str
@@ -47,11 +48,11 @@ options:
     default: false
   older_than:
     description:
-      - Of the users, return only those whose last sync with success ended longer ago than this, or who have had none.
+      - Of the users, return only those whose last successful sync ended longer ago than this, or who have had none.
       - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
     type: str
   limit:
-    description: Of the users, return at most so many, the first by name.
+    description: Of the users, return at most this many, the first by name.
     type: int
 seealso:
   - module: mailops.dovecot_replication.replicator_user
@@ -165,7 +166,7 @@ users:
       description: Whether a sync of the user is running now, started by this host.
       type: bool
     next_sync:
-      description: Seconds until the next sync is due; null before Dovecot 2.3.20, which does not tell.
+      description: Seconds until the next sync is due; null before Dovecot 2.3.20.
       type: int
   sample:
     - username: alice@example.org
@@ -194,14 +195,14 @@ dsyncs:
       description: V(full), V(normal) or V(incremental); null when no sync is running.
       type: str
     status:
-      description: What Dovecot says of it. C(Not connected) is how an idle one looks.
+      description: State of the slot in the words of Dovecot. An idle slot is C(Not connected).
       type: str
   sample:
     - username: alice@example.org
       type: incremental
       status: Waiting for dsync to finish
 dovecot_version:
-  description: Version of the installed Dovecot; null with O(transport=http), which does not tell.
+  description: Version of the installed Dovecot; null with O(transport=http).
   returned: success
   type: str
   sample: 2.3.19.1 (9b53102964)
@@ -211,31 +212,35 @@ socket_path:
   type: str
   sample: /run/dovecot/replicator-doveadm
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: socket
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
 """
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import (
+from typing import Any, Dict, List, Optional
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.durations import (
     iso_time,
     parse_duration,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS, Session
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USER_OPTIONS
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import UserStatus
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
 
-def work(session):
+def work(session: Session) -> Dict[str, Any]:
     gather = session.params["gather"]
     names = session.named_users()
     if gather is None:
         by_user = names is not None or session.params["user_mask"] is not None
         gather = ["overview", "dsyncs"] + (["users"] if by_user else [])
-    result = dict(changed=False, **session.where())
+    result: Dict[str, Any] = dict(changed=False, **session.where())
     if "overview" in gather:
         result["overview"] = session.client.overview()
     # The users before the slots: a sync that starts in between is then seen as running, never as not there.
@@ -249,15 +254,15 @@ def work(session):
     return result
 
 
-def selected(session, names):
+def selected(session: Session, names: Optional[List[str]]) -> List[UserStatus]:
     """Return the entries that the options ask for, sorted by name."""
     params = session.params
-    names = None if names is None else set(names)
+    only = None if names is None else set(names)
     older_than = None if params["older_than"] is None else parse_duration("older_than", params["older_than"])
     statuses = session.client.users(params["user_mask"] or "*")
 
-    def wanted(status):
-        if names is not None and status.username not in names:
+    def wanted(status: UserStatus) -> bool:
+        if only is not None and status.username not in only:
             return False
         if params["failed_only"] and not status.failed:
             return False
@@ -268,7 +273,8 @@ def selected(session, names):
     return chosen[: params["limit"]]
 
 
-def described(status, running):
+def described(status: UserStatus, running: bool) -> Dict[str, Any]:
+    """Return an entry as the module returns it."""
     return dict(
         username=status.username,
         priority=status.priority,
@@ -284,7 +290,7 @@ def described(status, running):
     )
 
 
-def main():
+def main() -> None:
     Session.run(
         work,
         dict(

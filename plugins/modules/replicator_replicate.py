@@ -10,12 +10,12 @@ version_added: 1.0.0
 description:
   - Queues users for replication, as C(doveadm replicator replicate) does, and with O(wait=true) proves that their mail
     is on the peer.
-  - Asking is an action, so a task without O(max_age) reports a change each time. With O(max_age) only users whose last
-    success is older are asked for, which makes the task idempotent.
+  - A request is an action, so a task without O(max_age) reports a change each time. With O(max_age) the task asks only
+    for users whose last success is older, and is idempotent.
 notes:
   - A user of O(users) that the replicator does not know yet is put on its list.
-  - C(doveadm replicator replicate -f) starts a full sync in no release of Dovecot; it only moves the time of the next
-    one further away. O(full=true) really does one.
+  - C(doveadm replicator replicate -f) starts a full sync in no release of Dovecot; it only postpones the next one.
+    O(full=true) really starts one.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
 extends_documentation_fragment:
@@ -35,7 +35,7 @@ attributes:
       - Idempotent with O(max_age) or O(failed_only=true).
 options:
   users:
-    description: Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+    description: Names of users, exactly. Wildcards are refused here; they belong in O(user_mask).
     type: list
     elements: str
     aliases: [name, user]
@@ -53,16 +53,17 @@ options:
     default: low
   full:
     description:
-      - Have every mailbox compared message by message, instead of only what changed since the last sync.
-      - The user is taken off the replicator's list and queued again as a new one. So the times of the syncs before are
-        lost. Should the task be killed at that moment, a process that it has left on the host queues the user.
-      - A sync of the user that is under way is not disturbed; it is waited for, at most O(wait_timeout).
+      - Compare every mailbox message by message, not only the changes since the last sync.
+      - The task takes each user off the replicator's list and queues the user again as a new one. So the times of
+        earlier syncs are lost. When the task is killed in between, a process that it leaves on the host queues the
+        user. When Dovecot stays down for a minute in between, the task fails and names the user.
+      - The task waits for a sync of the user that is under way, at most O(wait_timeout), and does not disturb it.
     type: bool
     default: false
   max_age:
     description:
-      - Leave those users alone whose last sync ended with success less than this long ago. A success of the future, as
-        there is after the clock was set back, does not count.
+      - Leave users alone whose last successful sync ended less than this long ago. A success in the future, as after
+        the clock was set back, does not count.
       - Seconds, or a number with one of the units V(s), V(m), V(h), V(d), V(w), such as V(90), V(15m), V(1d).
     type: str
   failed_only:
@@ -131,7 +132,9 @@ requested:
   elements: str
   sample: [alice@example.org]
 skipped_users:
-  description: Users that were left alone because of O(max_age). Sorted by name.
+  description:
+    - Users that were left alone because of O(max_age), and with O(user_mask) also those that are on the replicator's
+      list and no longer in the userdb. Sorted by name.
   returned: success, and failure of the waiting
   type: list
   elements: dict
@@ -145,12 +148,12 @@ skipped_users:
       type: str
       sample: synced less than 3600 seconds ago
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: socket
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
@@ -214,39 +217,44 @@ noreplicate_users:
 """
 
 import time
+from typing import Any, Collection, Dict, List
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import parse_duration
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._full_sync import request_full_syncs
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import Guard
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.durations import parse_duration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError, TaskFailed
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.full_sync import FullSyncs
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.membership import (
     plan_replication,
     replication_diff,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
     USER_OPTIONS,
     WAIT_OPTIONS,
-    Session,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
+
+GONE = "not in the userdb, so deleted or renamed since the replicator has listed it"
 
 
-def work(session):
+def work(session: Session) -> Dict[str, Any]:
     params = session.params
     max_age = None if params["max_age"] is None else parse_duration("max_age", params["max_age"])
     names = session.named_users()
     statuses = session.client.users("*" if names is not None else params["user_mask"])
     if names is not None and params["check_userdb"]:
-        names = session.known_to_userdb(names)
+        names = session.known_to_userdb(names, statuses)
     if names is None and not statuses:
         session.warn("No user on the replicator's list matches %s." % params["user_mask"])
-    wanted = statuses if names is None else names
-    plan = plan_replication(statuses, wanted, max_age, params["failed_only"])
+    wanted = list(statuses) if names is None else names
+    gone = gone_users(session, wanted) if names is None and params["check_userdb"] else []
+    plan = plan_replication(statuses, set(wanted).difference(gone), max_age, params["failed_only"])
+    skipped = sorted(plan.skipped + [(name, GONE) for name in gone])
     if names is not None and params["check_userdb"]:
         session.refuse_noreplicate(plan.requested)
-    result = dict(
+    result: Dict[str, Any] = dict(
         changed=bool(plan.requested),
         requested=plan.requested,
-        skipped_users=[dict(username=name, reason=reason) for name, reason in plan.skipped],
+        skipped_users=[dict(username=name, reason=reason) for name, reason in skipped],
         diff=replication_diff(plan, params["full"]),
     )
     if not session.check_mode:
@@ -258,21 +266,25 @@ def work(session):
         else:
             session.client.replicate(plan.requested, params["priority"])
         if params["wait"]:
-            session.wait(plan.requested, seconds, result)
+            session.wait.run(plan.requested, seconds, result)
     return result
 
 
-def queue_full_syncs(session, names, seconds):
-    """Queue full syncs; return the names whose sync under way has not ended in so many seconds."""
-    priority = session.params["priority"]
-    guard = Guard(lambda name: session.connected().replicate([name], priority))
+def gone_users(session: Session, listed: Collection[str]) -> List[str]:
+    """Return the listed names that the userdb does not have any more, none where it does not answer."""
     try:
-        return request_full_syncs(session.client, names, priority, seconds, guard)
-    finally:
-        guard.close()
+        return sorted(set(listed).difference(session.userdb.find(listed)))
+    except DovecotError:
+        return []
 
 
-def ask_again(session, names):
+def queue_full_syncs(session: Session, names: List[str], seconds: float) -> List[str]:
+    """Queue full syncs; return the names whose sync under way has not ended in so many seconds."""
+    syncs = FullSyncs(session.client, session.connections.connected, session.params["priority"])
+    return syncs.request(names, seconds)
+
+
+def ask_again(session: Session, names: List[str]) -> None:
     if session.params["full"]:
         # Those with a sync under way were still queued when the replicator was restarted, for the full one.
         queue_full_syncs(session, names, 0)
@@ -280,11 +292,11 @@ def ask_again(session, names):
         session.client.replicate(names, session.params["priority"])
 
 
-def start_full_syncs(session, names, result):
-    """Queue full syncs; fail naming the users whose sync under way has not ended in wait_timeout."""
+def start_full_syncs(session: Session, names: List[str], result: Dict[str, Any]) -> None:
+    """Queue full syncs; raise TaskFailed with the users whose sync under way has not ended in wait_timeout."""
     late = queue_full_syncs(session, names, session.params["wait_timeout"])
     if late:
-        session.fail(
+        raise TaskFailed(
             "A sync is under way that has not ended in wait_timeout, so no full one was asked for, for %s. A peer "
             "that does not answer, or to which no network leads, keeps a sync waiting; "
             "`doveadm replicator dsync-status` shows it." % enumerated(late),
@@ -292,7 +304,7 @@ def start_full_syncs(session, names, result):
         )
 
 
-def main():
+def main() -> None:
     Session.run(
         work,
         dict(

@@ -10,8 +10,8 @@ version_added: 1.0.0
 description:
   - Puts users on the list of Dovecot 2.3's replicator, or takes them off it, as C(doveadm replicator add) and
     C(doveadm replicator remove) do, and reports a change only where the list really changes.
-  - The whole list is read once and only the difference is carried out, over one connection, so that a task with 100,000
-    names is as good as one with a single name. Give the names as a list; do not loop over them.
+  - The task reads the list once and carries out only the difference, over one connection. So 100,000 names take one
+    task; give them as a list and do not loop over them.
   - An added user is also queued with low priority. Up to Dovecot 2.3.19 a user that was merely added waits as long as
     any other user's sync is failing.
 notes:
@@ -21,9 +21,9 @@ notes:
   - A user that exists here but not at the peer is dropped from the list by its first sync (measured on Dovecot 2.3.19
     and 2.3.21) or fails for ever (2.3.13). Create accounts on both hosts before adding them; O(wait=true) finds those
     that were forgotten.
-  - The replicator tells C(Alice@example.org) from C(alice@example.org), the userdb does not. With O(check_userdb=true)
-    names are put on the list as the userdb spells them, and entries of the same account in another spelling are
-    removed, so that a mailbox never has two entries. With O(state=absent) all spellings of an account go.
+  - The replicator distinguishes C(Alice@example.org) from C(alice@example.org), the userdb does not. With
+    O(check_userdb=true) names are put on the list as the userdb spells them, and entries of the same account in another
+    spelling are removed, so that a mailbox never has two entries. With O(state=absent) all spellings of an account go.
   - Users whose userdb field C(noreplicate) is set are not put on the list. The replicator would drop them at their next
     sync, and the task would report a change each time.
 author:
@@ -44,7 +44,7 @@ attributes:
 options:
   users:
     description:
-      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
+      - Names of users, exactly. Wildcards are refused here; they belong in O(user_mask).
     type: list
     elements: str
     aliases: [name, user]
@@ -161,16 +161,16 @@ known_users:
   type: int
   sample: 230
 not_previewed:
-  description: Why nobody can tell what would change.
+  description: Why the changes cannot be predicted.
   returned: in check mode with O(missing_ok=true), when it is so
   type: str
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: socket
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
@@ -215,34 +215,42 @@ elapsed:
   sample: 0.412
 """
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated, mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._plan import (
+from typing import AbstractSet, Any, Callable, Collection, Dict, Iterable, List, Optional, Set, Tuple
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (
+    DovecotError,
+    TaskFailed,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated, mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.membership import (
+    MembershipPlan,
     membership_diff,
     plan_absent,
     plan_present,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
     USER_OPTIONS,
     WAIT_OPTIONS,
-    Session,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
 ADDED_PRIORITY = "low"
 
 
-def work(session):
+def work(session: Session) -> Dict[str, Any]:
     params = session.params
     check_combination(session)
     missing_ok = session.check_mode and params["missing_ok"]
     try:
-        listed = set() if missing_ok and not session.has_socket() else session.client.names()
+        no_socket = missing_ok and not session.connections.has_socket()
+        listed: Collection[str] = [] if no_socket else session.client.names()
         plan, kept_out = make_plan(session, listed)
     except DovecotError as error:
         if not missing_ok:
             raise
-        nothing = dict.fromkeys(("added", "removed", "unknown_users", "noreplicate_users"), [])
-        return dict(changed=False, known_users=0, not_previewed=str(error), **nothing)
+        result: Dict[str, Any] = dict(changed=False, known_users=0, not_previewed=str(error))
+        result.update((key, []) for key in ("added", "removed", "unknown_users", "noreplicate_users"))
+        return result
     result = dict(
         changed=bool(plan.add or plan.remove),
         added=plan.add,
@@ -257,53 +265,56 @@ def work(session):
         session.client.remove(plan.remove)
         session.client.replicate(plan.add, ADDED_PRIORITY)
         if params["wait"]:
-            session.wait(plan.add, params["wait_timeout"], result)
+            session.wait.run(plan.add, params["wait_timeout"], result)
         result["known_users"] = session.client.overview()["known_users"]
     return result
 
 
-def check_combination(session):
+def check_combination(session: Session) -> None:
+    """Raise TaskFailed for options that exclude each other."""
     params = session.params
     if params["exclusive"]:
         if params["state"] != "present":
-            session.fail("exclusive goes with state=present: it says which users stay.")
+            raise TaskFailed("exclusive goes with state=present: it says which users stay.")
         if not params["users"]:
-            session.fail(
+            raise TaskFailed(
                 "exclusive needs a list of users that is not empty; an empty one would take everyone off the list."
             )
     elif params["users"] is not None and params["user_mask"] is not None:
-        session.fail("users and user_mask exclude each other, except that user_mask limits exclusive=true.")
+        raise TaskFailed("users and user_mask exclude each other, except that user_mask limits exclusive=true.")
 
 
-def make_plan(session, listed):
+def make_plan(session: Session, listed: Collection[str]) -> Tuple[MembershipPlan, Dict[str, List[str]]]:
     """Return the MembershipPlan, and a dict of the names that the userdb keeps out of it."""
     params = session.params
     names = session.named_users()
     mask = params["user_mask"]
-    out = dict(unknown_users=[], noreplicate_users=[])
+    out: Dict[str, List[str]] = dict(unknown_users=[], noreplicate_users=[])
     if params["state"] == "absent":
         return plan_absent(listed, unwanted_entries(session, listed, names)), out
     if names is None:
         wanted, out = replicated_users(session, session.userdb.names(mask), listed)
-        return plan_present(listed, wanted, doubles=session.doubles(listed, wanted)), out
+        return plan_present(listed, wanted, duplicate_spellings=session.duplicate_spellings(listed, wanted)), out
     if params["check_userdb"]:
         names = session.known_to_userdb(names)
         session.refuse_noreplicate(set(names).difference(listed))
-    doubles = session.doubles(listed, names) if params["check_userdb"] else ()
-    return plan_present(listed, names, exclusive_scope(session, names), doubles), out
+    duplicate_spellings = session.duplicate_spellings(listed, names) if params["check_userdb"] else set()
+    return plan_present(listed, names, exclusive_scope(session, names), duplicate_spellings), out
 
 
-def unwanted_entries(session, listed, names):
+def unwanted_entries(session: Session, listed: Collection[str], names: Optional[List[str]]) -> Iterable[str]:
     if names is None:
         return filter(mask_matcher(session.params["user_mask"]), listed)
     try:
-        return session.doubles(listed, names).union(names)
+        return session.duplicate_spellings(listed, names).union(names)
     except DovecotError:
         return names  # without the userdb nobody knows whether another spelling is the same account
 
 
-def replicated_users(session, names, listed):
-    """Return those of the userdb's names that can be on the list, and a dict of those that cannot, by the reason."""
+def replicated_users(
+    session: Session, names: Set[str], listed: Collection[str]
+) -> Tuple[AbstractSet[str], Dict[str, List[str]]]:
+    """Return the names of the userdb that can be on the list, and a dict of those that cannot, by the reason."""
     if not names:
         session.warn("No user of the userdb matches %s." % session.params["user_mask"])
     added = names.difference(listed)
@@ -311,7 +322,8 @@ def replicated_users(session, names, listed):
     unknown = added.difference(accounts)
     if unknown:
         session.warn(
-            "The userdb lists %s but does not find them when asked; auth_username_chars may refuse the name. The "
+            "The userdb lists %s but does not find them when asked; auth_username_chars may refuse the name, or "
+            "auth_username_format, which by default makes small letters, may change it. The "
             "replicator would drop them, so they are left out." % enumerated(sorted(unknown))
         )
     kept_out = {name for name, account in accounts.items() if account.noreplicate}
@@ -319,7 +331,8 @@ def replicated_users(session, names, listed):
     return names - unknown - kept_out, out
 
 
-def exclusive_scope(session, names):
+def exclusive_scope(session: Session, names: List[str]) -> Optional[Callable[[str], bool]]:
+    """Return the function that tells which names exclusive=true covers, None without it."""
     if not session.params["exclusive"]:
         return None
     mask = session.params["user_mask"]
@@ -328,12 +341,12 @@ def exclusive_scope(session, names):
     scope = mask_matcher(mask)
     outside = [name for name in names if not scope(name)]
     if outside:
-        session.fail("Outside of user_mask %s, to which exclusive is limited: %s." % (mask, enumerated(outside)))
+        raise TaskFailed("Outside of user_mask %s, to which exclusive is limited: %s." % (mask, enumerated(outside)))
     return scope
 
 
-def warn_of_return(session, removed):
-    """Say which removals will not last: those of users that still exist."""
+def warn_of_return(session: Session, removed: List[str]) -> None:
+    """Warn of the removals that will not last: those of users that still exist."""
     if not removed:
         return
     try:
@@ -347,11 +360,11 @@ def warn_of_return(session, removed):
         )
 
 
-def ask_again(session, names):
+def ask_again(session: Session, names: List[str]) -> None:
     session.client.replicate(names, ADDED_PRIORITY)
 
 
-def main():
+def main() -> None:
     Session.run(
         work,
         dict(

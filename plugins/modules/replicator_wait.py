@@ -5,7 +5,7 @@
 
 DOCUMENTATION = r"""
 module: replicator_wait
-short_description: Wait until Dovecot's replicator is done, without asking it for anything
+short_description: Wait until Dovecot's replicator is done, without requesting anything
 version_added: 1.0.0
 description:
   - Waits until users are neither queued for a sync, nor due for one, nor being synced, and on demand until their last
@@ -14,8 +14,8 @@ description:
   - To ask for syncs and wait for these, use M(mailops.dovecot_replication.replicator_replicate) with
     O(mailops.dovecot_replication.replicator_replicate#module:wait=true).
 notes:
-  - A user that has once been seen idle is done. So mail that keeps coming in does not make the task wait for ever; at
-    its end everything is synced that was queued when it began.
+  - A user is done as soon as it has been idle once. So new mail does not make the task wait for ever. At its end
+    everything is synced that was queued when it began.
   - The queues that C(doveadm replicator status) shows do not count users that are being synced at the moment. This
     module looks at both.
   - Users are due without being queued when they are new on the list, when their regular full sync has come, and five
@@ -41,8 +41,8 @@ attributes:
 options:
   users:
     description:
-      - Names of users, exactly. Wildcards are refused here; they belong into O(user_mask).
-      - One that is not on the replicator's list is reported as dropped, which is a failure with O(until=synced).
+      - Names of users, exactly. Wildcards are refused here; they belong in O(user_mask).
+      - A name that is not on the replicator's list is reported as dropped, which is a failure with O(until=synced).
     type: list
     elements: str
     aliases: [name, user]
@@ -54,7 +54,7 @@ options:
     type: str
   until:
     description:
-      - V(idle) waits until nothing is queued or running for any of the users. A sync that has failed is no matter.
+      - V(idle) waits until nothing is queued or running for any of the users. A failed sync counts as ended.
       - V(synced) waits until in addition the last sync of each has succeeded. Failed users are waited for, as Dovecot
         tries them again, after five minutes at the earliest.
       - V(quiet) waits for a moment at which none of them is being synced, whatever is queued. A reload or restart of
@@ -67,14 +67,10 @@ options:
       - Accept that so many users have failed, and give up at once when there are more.
       - When not given, O(until=idle) accepts any number, and O(until=synced) none but goes on waiting for them.
     type: int
-  timeout:
-    description:
-      - How long to wait, in seconds.
-      - Other modules of this collection have the longest silence of the replicator under this name. Here that is always
-        30 seconds, so do not set C(timeout) in C(module_defaults) of the whole group.
+  wait_timeout:
+    description: How long to wait, in seconds.
     type: float
     default: 300
-    aliases: [wait_timeout]
 seealso:
   - module: mailops.dovecot_replication.replicator_replicate
   - module: mailops.dovecot_replication.replicator_info
@@ -87,14 +83,14 @@ EXAMPLES = r"""
 - name: Before maintenance, wait until everyone's mail is on the other host, and fail when that is not so in ten minutes
   mailops.dovecot_replication.replicator_wait:
     until: synced
-    timeout: 600
+    wait_timeout: 600
 
 - name: Wait for a domain of many thousand mailboxes, and give up when the peer seems to be broken
   mailops.dovecot_replication.replicator_wait:
     user_mask: "*@example.org"
     until: synced
     max_failed: 20
-    timeout: 3600
+    wait_timeout: 3600
 
 - name: Wait for some users, and go on in any case
   mailops.dovecot_replication.replicator_wait:
@@ -102,14 +98,14 @@ EXAMPLES = r"""
       - alice@example.org
       - bob@example.org
     until: synced
-    timeout: 60
+    wait_timeout: 60
   register: caught_up
   failed_when: false
 
 - name: Before a restart of Dovecot let running syncs end, if that takes no longer than half a minute
   mailops.dovecot_replication.replicator_wait:
     until: quiet
-    timeout: 30
+    wait_timeout: 30
   failed_when: false
 
 - name: Only look how it stands
@@ -132,8 +128,8 @@ elapsed:
   type: float
   sample: 12.5
 pending_users:
-  description: Names of users that were still queued, due or being synced when O(timeout) was over, with O(until=quiet)
-    only the last. Sorted.
+  description: Names of users that were still queued, due or being synced when O(wait_timeout) was over, with
+    O(until=quiet) only the last. Sorted.
   returned: success, and failure of the waiting
   type: list
   elements: str
@@ -164,25 +160,27 @@ dropped_reasons:
   type: dict
   sample: {}
 transport:
-  description: The transport that was used.
+  description: The transport in use.
   returned: success
   type: str
   sample: socket
 debug_log:
-  description: What doveadm printed beside its answers.
+  description: Lines that doveadm printed besides its answers.
   returned: when O(debug=true)
   type: list
   elements: str
 """
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated, mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import (
-    LONGEST_SILENCE,
+from typing import Any, Dict
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import TaskFailed
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated, mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
     SLICE_OPTION,
     USER_OPTIONS,
-    Session,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import (
     NEVER_QUIET,
     Outcome,
     Until,
@@ -190,9 +188,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiti
 )
 
 
-def work(session):
+def work(session: Session) -> Dict[str, Any]:
     params = session.params
-    result = dict(changed=False)
+    result: Dict[str, Any] = dict(changed=False)
     if params["until"] == "quiet":
         wait_until_quiet(session, result)
         return result
@@ -201,32 +199,34 @@ def work(session):
         names = list(session.client.names(params["user_mask"] or "*"))
         if not names:
             session.warn("No user on the replicator's list matches %s." % (params["user_mask"] or "*"))
-    session.wait(names, params["timeout"], result, Until(params["until"], params["max_failed"]))
+    session.wait.run(names, params["wait_timeout"], result, Until(params["until"], params["max_failed"]))
     return result
 
 
-def wait_until_quiet(session, result):
+def wait_until_quiet(session: Session, result: Dict[str, Any]) -> None:
     """Wait in one go: there is nothing to count, so no progress to show."""
     params = session.params
     names = session.named_users()
     matches = mask_matcher(params["user_mask"] or "*") if names is None else set(names).__contains__
-    running, elapsed = wait_for_quiet(session.watch(), matches, 0 if session.check_mode else params["timeout"])
-    result.update(Outcome([], [], [], running, elapsed).as_result(), dropped_reasons={}, restarts=0)
+    running, elapsed = wait_for_quiet(
+        session.wait.watch(), matches, 0 if session.check_mode else params["wait_timeout"]
+    )
+    outcome = Outcome(synced=[], failed=[], dropped=[], pending=running, elapsed=elapsed)
+    result.update(outcome.as_result(), dropped_reasons={}, restarts=0)
     if running and not session.check_mode:
-        session.fail(NEVER_QUIET % enumerated(running), transport=session.transport, **result)
+        raise TaskFailed(NEVER_QUIET % enumerated(running), transport=session.transport, **result)
 
 
-def main():
+def main() -> None:
     Session.run(
         work,
         dict(
             USER_OPTIONS,
             until=dict(type="str", choices=["idle", "synced", "quiet"], default="idle"),
             max_failed=dict(type="int"),
-            timeout=dict(type="float", default=300, aliases=["wait_timeout"]),
+            wait_timeout=dict(type="float", default=300),
             **SLICE_OPTION,
         ),
-        longest_silence=LONGEST_SILENCE,
         mutually_exclusive=[["users", "user_mask"]],
     )
 

@@ -1,62 +1,110 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is wrong with a pair, from what was observed on its hosts. Pure. PRIVATE to this collection.
+"""The rules by which `verify` judges a pair, from the observations of its hosts. Pure. PRIVATE to this collection.
 
 Each rule is a function that yields the evidence for its finding, once for each time it is true. The rules stand in the
-order in which a person should read their findings: causes before what follows from them.
+order in which a person should read their findings: causes before their consequences.
 """
 
 import json
+import re
 import shlex
-from collections import namedtuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import parse_version
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import enumerated
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
+    OWN_FILES as SETTINGS_FILES,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _causes
 
-# ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could see to that.
+# ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could stop it.
 ERROR, WARNING = "error", "warning"
+USERS_FAILING = "users_failing"
 
-Rule = namedtuple("Rule", "id severity summary cure look")
-# A host of a pair: its name, its observation, and the Host that is its peer, None where that was not observed.
-Host = namedtuple("Host", "name seen peer")
+# ``evidence``, and values that the summary and the cure of the rule name.
+Details = Dict[str, Any]
+Found = Iterator[Details]
+# RETURN of the module node_info.
+Observation = Mapping[str, Any]
+# ``id``, ``severity``, ``host``, ``summary``, ``evidence`` and ``cure``.
+Finding = Dict[str, str]
+# What the filter replication_findings documents as ``proof``.
+Proof = Mapping[str, Any]
+
+
+class Host(NamedTuple):
+    """A host of a pair.
+
+    :arg name: in the inventory
+    :arg seen: its observation
+    :arg peer: the other host, whose own peer is None; None where that was not observed
+    """
+
+    name: str
+    seen: Observation
+    peer: Optional["Host"]
+
+
+class Rule(NamedTuple):
+    """What is judged.
+
+    :arg id: a stable name
+    :arg severity: ERROR or WARNING
+    :arg summary: what is wrong, a sentence; it may name values of the Details, as ``%(host)s``
+    :arg cure: the next step, a sentence in the imperative, with such values, too
+    :arg look: yields the Details where the rule is true; takes a Host, in PAIR_RULES all Hosts and the Proof
+    """
+
+    id: str
+    severity: str
+    summary: str
+    cure: str
+    look: Callable[..., Found]
+
 
 PLAYBOOK = "ansible-playbook mailops.dovecot_replication."
 SETUP = f"`{PLAYBOOK}setup`"
-# The files that the role writes; what is wrong there it mends.
-OWN_FILES = ("11-replication.conf", "replication-secret.conf.ext")
+# The files that the role writes, and so corrects.
+OWN_FILES = (*SETTINGS_FILES, "replication-secret.conf.ext")
 # The file with which the playbook ``drain`` keeps syncs from being started.
-HOLD_FILE = "12-replication-hold.conf"
-# Before it one failing user keeps others waiting; see the NEWS of Dovecot 2.3.20.
-QUEUE_MENDED = (2, 3, 20)
+HOLD_FILE = "replication-hold.conf.ext"
+# The first release in which one failing user does not keep others waiting; see the NEWS of Dovecot 2.3.20.
+QUEUE_FIXED = (2, 3, 20)
+# So many lines of the logs are quoted.
+QUOTED = 2
+LISTS_NOBODY = "doveadm user '*' prints nothing"
 NEEDED_COMMANDS = ("sync", "dsync-server")
 
-RULES = []
-PAIR_RULES = []
+RULES: List[Rule] = []
+PAIR_RULES: List[Rule] = []
 
 
-def rule(name, severity, summary, cure, rules=None):
-    """Make a function a rule for each host: from a Host it yields dicts of ``evidence`` and what the cure names."""
+def rule(
+    name: str, severity: str, summary: str, cure: str, rules: Optional[List[Rule]] = None
+) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
+    """Make a function a rule for each host, or one of ``rules``: for the pair as a whole."""
 
-    def add(look):
+    def add(look: Callable[..., Found]) -> Callable[..., Found]:
         (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look))
         return look
 
     return add
 
 
-def findings(observations, proof=None):
-    """Return what is wrong, a list of dicts of ``id``, ``severity``, ``host``, ``summary``, ``evidence`` and ``cure``.
+def findings(observations: Mapping[str, Observation], proof: Optional[Proof] = None) -> List[Finding]:
+    """Return the findings about a pair, errors first.
 
-    :arg observations: results of the module replication_info, a dict by host of one pair
-    :arg proof: what came of the attempt to replicate, see the filter's documentation
+    :arg observations: results of the module node_info by host of one pair, or of one host alone
+    :arg proof: the outcome of the attempt to replicate, see the filter's documentation
     """
     hosts = [Host(name, seen, None) for name, seen in sorted(observations.items())]
     if len(hosts) == 2:
         hosts = [hosts[0]._replace(peer=hosts[1]), hosts[1]._replace(peer=hosts[0])]
-    found = []
+    found: List[Finding] = []
     for item in RULES:
         for host in hosts:
-            # Of a host whose configuration cannot be read nothing else was observed.
+            # An invalid configuration keeps the module from observing anything else.
             if item.id == "configuration_invalid" or host.seen.get("config_problem") is None:
                 found += [_finding(item, host.name, details) for details in item.look(host)]
     for item in PAIR_RULES:
@@ -64,7 +112,7 @@ def findings(observations, proof=None):
     return sorted(found, key=lambda finding: finding["severity"] != ERROR)
 
 
-def _finding(item, host, details):
+def _finding(item: Rule, host: str, details: Details) -> Finding:
     details = {"host": host, **details}
     return {
         "id": item.id,
@@ -76,27 +124,36 @@ def _finding(item, host, details):
     }
 
 
-def resync(names):
-    """Return the command that has users synced again."""
+def resync(names: Sequence[str]) -> str:
+    """Return the command that syncs users again."""
     return f"{PLAYBOOK}resync -e '{json.dumps({'replication_users': names})}'"
 
 
-def _is_own(place):
+def _is_own(place: str) -> bool:
     return any(name in place for name in OWN_FILES)
 
 
-def _mend(host, place):
-    """Return how to get rid of what a line says: the role does it where the line is its own, or is missing."""
+def _cure_of(host: Host, place: Optional[str]) -> str:
+    """Return the cure of a setting by the line that decides it. The role corrects its own lines."""
     if place is None or _is_own(place):
         return f"Run {SETUP}."
     return f"Remove {place}, then run `systemctl reload dovecot` on {host.name}."
 
 
-def _setting(host, name):
-    return host.seen["settings"]["values"][name]
+def _setting(host: Host, name: str) -> Mapping[str, Any]:
+    return next(setting for setting in host.seen["settings"]["in_force"] if setting["setting"] == name)
 
 
-def _is(setting):
+def _listener(host: Host, name: str) -> Mapping[str, Any]:
+    return next(listener for listener in host.seen["listeners"] if listener["name"] == name)
+
+
+def _accounts(host: Optional[Host]) -> Dict[str, Mapping[str, Any]]:
+    """Return the accounts that were looked up, by name of the user."""
+    return {account["username"]: account for account in (host.seen.get("accounts", []) if host else [])}
+
+
+def _is(setting: Mapping[str, Any]) -> str:
     return "%s (%s)" % (
         repr(setting["value"]) if setting["value"] else "empty",
         "set in " + setting["place"] if setting["place"] else "no file sets it",
@@ -110,9 +167,9 @@ def _is(setting):
     "configuration_invalid",
     ERROR,
     "Dovecot cannot read its configuration and will not start again.",
-    "Mend what doveconf names on %(host)s, then run `systemctl restart dovecot` there.",
+    "Correct the line that doveconf names on %(host)s, then run `systemctl restart dovecot` there.",
 )
-def _configuration_invalid(host):
+def _configuration_invalid(host: Host) -> Found:
     if host.seen.get("config_problem"):
         yield {"evidence": host.seen["config_problem"]}
 
@@ -121,13 +178,13 @@ def _configuration_invalid(host):
     "sync_timeout_set",
     ERROR,
     "With replication_sync_timeout the replicator takes all memory and dies at the first mail.",
-    "%(mend)s",
+    "%(cure)s",
 )
-def _sync_timeout(host):
+def _sync_timeout(host: Host) -> Found:
     for item in host.seen["settings"]["forbidden"]:
         yield {
             "evidence": f"{item['setting']} is set in {item['place']}",
-            "mend": _mend(host, item["place"]),
+            "cure": _cure_of(host, item["place"]),
         }
 
 
@@ -135,9 +192,9 @@ def _sync_timeout(host):
     "plugins_incomplete",
     ERROR,
     "The plugin replication is loaded without notify, so no mail process starts at all.",
-    "%(mend)s",
+    f"Run {SETUP}, which adds it to whatever is set there.",
 )
-def _plugins_incomplete(host):
+def _plugins_incomplete(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" in plugins and "notify" not in plugins)
 
 
@@ -145,53 +202,65 @@ def _plugins_incomplete(host):
     "plugins_missing",
     ERROR,
     "Changes of mail do not start a sync, as the plugins notify and replication are not loaded.",
-    "%(mend)s Or begin the value there with $mail_plugins.",
+    f"Run {SETUP}, which adds them to whatever is set there.",
 )
-def _plugins_missing(host):
+def _plugins_missing(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" not in plugins)
 
 
-def _lacking(host, wrong):
-    scopes = [
-        (scope, setting)
-        for scope, setting in sorted(host.seen["settings"]["mail_plugins"].items())
-        if wrong(setting["value"].split())
-    ]
-    if scopes:
-        parts = [
-            f"{'inside protocol ' + scope if scope else 'outside of sections'} {_is(value)}" for scope, value in scopes
-        ]
-        place = next((setting["place"] for dummy, setting in scopes if setting["place"]), None)
-        yield {"evidence": "mail_plugins is " + ", ".join(parts), "mend": _mend(host, place)}
+def _lacking(host: Host, wrong: Callable[[List[str]], bool]) -> Found:
+    scopes = [scope for scope in host.seen["settings"]["mail_plugins"] if wrong(scope["value"].split())]
+    # Outside of sections it matters to the protocols alone that have no value of their own, which are scopes as well.
+    if any(scope["protocol"] or scope["filter"] for scope in scopes):
+        parts = [f"{_scope(scope)} {_is(scope)}" for scope in scopes]
+        yield {"evidence": "mail_plugins is " + ", ".join(parts)}
+
+
+def _scope(scope: Mapping[str, Any]) -> str:
+    sections = [scope["filter"], scope["protocol"] and "protocol " + scope["protocol"]]
+    named = " inside ".join(section for section in reversed(sections) if section)
+    return f"inside {named}" if named else "outside of sections"
+
+
+@rule(
+    "plugins_left_out",
+    WARNING,
+    "Plugins that a file names are not loaded, as the settings of replication repeat what it named before.",
+    f"Run {SETUP}.",
+)
+def _plugins_left_out(host: Host) -> Found:
+    for scope in host.seen["settings"]["mail_plugins"]:
+        if scope["left_out"]:
+            yield {"evidence": f"{_scope(scope)} mail_plugins lacks {enumerated(scope['left_out'])}"}
 
 
 @rule(
     "dsync_parameters",
     ERROR,
     "Each sync fails, as replication_dsync_parameters lacks -d.",
-    "%(mend)s Dovecot's default is right: -d -N -l 30 -U.",
+    "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
 )
-def _dsync_parameters(host):
+def _dsync_parameters(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
     if "-d" not in setting["value"].split():
         yield {
             "evidence": f"replication_dsync_parameters is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
 @rule(
     "peer_not_told",
     WARNING,
-    "The peer is not told of syncs and noreplicate is ignored, as replication_dsync_parameters lacks -U.",
-    "%(mend)s Dovecot's default is right: -d -N -l 30 -U.",
+    "The peer gets no notice of syncs and noreplicate is ignored, as replication_dsync_parameters lacks -U.",
+    "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
 )
-def _peer_not_told(host):
+def _peer_not_told(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
     if "-U" not in setting["value"].split():
         yield {
             "evidence": f"replication_dsync_parameters is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
@@ -199,19 +268,19 @@ def _peer_not_told(host):
     "commands_not_allowed",
     ERROR,
     "Syncs are refused, as doveadm_allowed_commands leaves out a command that they use.",
-    "%(mend)s Or add sync,dsync-server to the value.",
+    "%(cure)s Or add sync,dsync-server to the value.",
 )
-def _commands_not_allowed(host):
+def _commands_not_allowed(host: Host) -> Found:
     setting = _setting(host, "doveadm_allowed_commands")
     allowed = [word.strip() for word in setting["value"].replace(",", " ").split()]
     if allowed and set(NEEDED_COMMANDS).difference(allowed):
         yield {
             "evidence": f"doveadm_allowed_commands is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
-def _held(host):
+def _held(host: Host) -> bool:
     setting = _setting(host, "replication_max_conns")
     return setting["value"] == "0" and HOLD_FILE in (setting["place"] or "")
 
@@ -222,18 +291,18 @@ def _held(host):
     "Replication from this host is on hold: it starts no sync until it is released.",
     f"When the maintenance is over, run `{PLAYBOOK}drain -e replication_hold=false`.",
 )
-def _on_hold(host):
+def _on_hold(host: Host) -> Found:
     if _held(host):
         yield {"evidence": f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"}
 
 
-@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(mend)s")
-def _no_syncs(host):
+@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s")
+def _no_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_max_conns")
     if setting["value"] == "0" and not _held(host):
         yield {
             "evidence": f"replication_max_conns is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
@@ -241,41 +310,80 @@ def _no_syncs(host):
     "endless_full_syncs",
     ERROR,
     "Full syncs run without a pause, as replication_full_sync_interval is 0.",
-    "%(mend)s",
+    "%(cure)s",
 )
-def _endless_full_syncs(host):
+def _endless_full_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_full_sync_interval")
     if setting["value"].split()[:1] == ["0"]:
         yield {
             "evidence": f"replication_full_sync_interval is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
 @rule(
     "no_autostart",
     WARNING,
-    "After a boot the replicator does not start before the first mail comes or somebody asks for it.",
-    "%(mend)s",
+    "After a boot the replicator does not start before the first mail or the first command.",
+    "%(cure)s",
 )
-def _no_autostart(host):
+def _no_autostart(host: Host) -> Found:
     setting = _setting(host, "service/replicator/process_min_avail")
     if setting["value"] == "0":
         yield {
             "evidence": f"process_min_avail of service replicator is {_is(setting)}",
-            "mend": _mend(host, setting["place"]),
+            "cure": _cure_of(host, setting["place"]),
         }
 
 
 @rule(
     "misplaced_setting",
     WARNING,
-    "Inside plugin sections Dovecot does not read this setting.",
+    "Dovecot ignores this setting inside a plugin section.",
     "Move %(place)s out of the section, then run `systemctl reload dovecot` on %(host)s.",
 )
-def _misplaced(host):
+def _misplaced(host: Host) -> Found:
     for item in host.seen["settings"]["misplaced"]:
         yield {"evidence": f"{item['setting']} is set in {item['place']}", "place": item["place"]}
+
+
+@rule(
+    "mbox",
+    WARNING,
+    "Mail is in mbox. Dovecot panics when it syncs that, and mail is missing then on the peer.",
+    "Convert the mail to another format, such as maildir or sdbox.",
+)
+def _mbox(host: Host) -> Found:
+    for name in host.seen["settings"]["mbox"]:
+        yield {"evidence": f"{name} begins with mbox:"}
+
+
+@rule(
+    "other_doveadm_listener",
+    WARNING,
+    "Dovecot also listens for doveadm on another port, which accepts the password of replication.",
+    "Remove %(place)s if nothing needs it, then run `systemctl reload dovecot` on %(host)s.",
+)
+def _other_doveadm_listener(host: Host) -> Found:
+    if host.seen["peer"]["replica"].startswith("tcp"):
+        for item in host.seen["settings"]["other_doveadm_listeners"]:
+            yield {"evidence": f"port {item['port']} is set in {item['place']}", "place": item["place"]}
+
+
+@rule(
+    "inbox_prefix",
+    WARNING,
+    "This Dovecot makes the INBOX of each new user on the peer as another mailbox, and the user fails.",
+    "Install Dovecot 2.3.20 or later (Debian 12: from bookworm-backports). Until then, run `%(command)s` when new "
+    "users have had their first mail.",
+)
+def _inbox_prefix(host: Host) -> Found:
+    version = parse_version(host.seen["dovecot_version"] or "") or ()
+    for namespace in host.seen["settings"]["namespaces"]:
+        # Seen on 2.3.19.1, whatever the parameters of dsync; not on 2.3.13 and 2.3.21.1.
+        if version[:3] == (2, 3, 19) and namespace["inbox"] and namespace["prefix"]:
+            evidence = f"Dovecot {host.seen['dovecot_version']}, the INBOX has the prefix {namespace['prefix']}"
+            yield {"evidence": evidence, "command": f"{PLAYBOOK}adopt"}
 
 
 @rule(
@@ -285,7 +393,7 @@ def _misplaced(host):
     "Name the namespaces to sync in the variable replication_dsync_parameters, such as '-d -n inbox -l 30 -U', "
     f"then run {SETUP}.",
 )
-def _shared_namespaces(host):
+def _shared_namespaces(host: Host) -> Found:
     kinds = host.seen["settings"]["shared_namespaces"]
     parameters = _setting(host, "replication_dsync_parameters")["value"].split()
     if kinds and "-N" in parameters and not any(word.startswith("-x") for word in parameters):
@@ -298,7 +406,7 @@ def _shared_namespaces(host):
     "A quota that both hosts keep in one database counts each mail twice.",
     "Keep the quota on each host (quota = count), or in a database of each host's own.",
 )
-def _shared_quota(host):
+def _shared_quota(host: Host) -> Found:
     for kind in host.seen["settings"]["shared_quota"]:
         yield {"evidence": f"quota is kept in a database by {kind}"}
 
@@ -312,21 +420,21 @@ def _shared_quota(host):
     "This host does not know where to sync to: each user fails.",
     f"Run {SETUP}, which sets mail_replica in a plugin section.",
 )
-def _replica_missing(host):
+def _replica_missing(host: Host) -> Found:
     if not host.seen["peer"]["replica"]:
         setting = _setting(host, "plugin/mail_replica")
         yield {"evidence": f"plugin/mail_replica is {_is(setting)}"}
 
 
-@rule("replica_malformed", ERROR, "mail_replica names no place that can be synced to.", "%(mend)s")
-def _replica_malformed(host):
+@rule("replica_malformed", ERROR, "mail_replica names no host to sync to.", "%(cure)s")
+def _replica_malformed(host: Host) -> Found:
     peer = host.seen["peer"]
     if peer["replica"] and peer["problem"]:
         setting = _setting(host, "plugin/mail_replica")
         place = setting["place"]
         yield {
             "evidence": f"mail_replica is {_is(setting)}: {peer['problem']}",
-            "mend": _mend(host, place),
+            "cure": _cure_of(host, place),
         }
 
 
@@ -334,15 +442,15 @@ def _replica_malformed(host):
     "peer_is_self",
     ERROR,
     "This host syncs to itself: Dovecot reports success and replicates nothing.",
-    "%(mend)s",
+    "%(cure)s",
 )
-def _peer_is_self(host):
+def _peer_is_self(host: Host) -> Found:
     if host.seen["peer"]["is_self"]:
         peer = host.seen["peer"]
         place = _setting(host, "plugin/mail_replica")["place"]
         yield {
             "evidence": f"{peer['host']} is {enumerated(peer['addresses'])}, an address of this host",
-            "mend": _mend(host, place),
+            "cure": _cure_of(host, place),
         }
 
 
@@ -356,8 +464,8 @@ STAGES = {
     "connect": (
         "peer_unreachable",
         "The peer cannot be reached, so no sync can start.",
-        "Run `systemctl start dovecot` on the peer. Where it runs, let its firewall accept %(host)s at port %(port)s "
-        f"and have it listen there: `{PLAYBOOK}setup` does both.",
+        "Run `systemctl start dovecot` on the peer. Where it runs, open its firewall for %(host)s at port %(port)s "
+        f"and let it listen there: `{PLAYBOOK}setup` does both.",
     ),
     "silent": (
         "peer_silent",
@@ -377,13 +485,13 @@ STAGES = {
     "certificate": (
         "certificate_refused",
         "This host does not accept the certificate of the peer, so no sync can start.",
-        "Name in replication_tls_ca_file of %(host)s what has signed the peer's certificate, which must be valid and "
-        f"for the name %(peer)s; then `{PLAYBOOK}setup`.",
+        "Put the authority of the peer's certificate into replication_tls_ca_file of %(host)s, and check that the "
+        f"certificate is valid and for the name %(peer)s. Then run `{PLAYBOOK}setup`.",
     ),
     "greeting": (
         "peer_is_not_doveadm",
-        "What answers at the peer's port is not Dovecot's doveadm listener, or it refuses this host.",
-        f"See that mail_replica names the port of the doveadm listener, as after {SETUP}.",
+        "The peer's port belongs to something else than Dovecot's doveadm listener, or the listener refuses this host.",
+        f"Let mail_replica name the port of the doveadm listener, as {SETUP} does.",
     ),
     "no_password": (
         "password_missing",
@@ -398,7 +506,7 @@ STAGES = {
     "ssh": (
         "ssh_refused",
         "The command that connects to the peer fails, so no sync can start.",
-        f"Mend what ssh says; `{PLAYBOOK}setup` exchanges the keys again.",
+        f"Correct what ssh complains of. `{PLAYBOOK}setup` exchanges the keys again.",
     ),
 }
 
@@ -407,9 +515,9 @@ STAGES = {
 OVERRIDABLE = ("lookup", "connect", "tls_expected", "no_tls", "greeting", "no_password", "password", "ssh")
 
 
-def _rule_for_stage(stage, name, summary, cure):
+def _rule_for_stage(stage: str, name: str, summary: str, cure: str) -> None:
     @rule(name, ERROR, summary, "%(cure)s")
-    def _look(host):
+    def _look(host: Host) -> Found:
         peer = host.seen["peer"]
         if peer["stage"] == stage and not peer["is_self"]:
             at = peer["host"] + ("" if peer["port"] is None else f" port {peer['port']}")
@@ -418,7 +526,7 @@ def _rule_for_stage(stage, name, summary, cure):
             place = _setting(host, deciding)["place"]
             overridden = stage in OVERRIDABLE and place is not None and not _is_own(place)
             named = {"host": host.name, "peer": peer["host"], "port": peer["port"]}
-            yield {"evidence": evidence, "cure": _mend(host, place) if overridden else cure % named}
+            yield {"evidence": evidence, "cure": _cure_of(host, place) if overridden else cure % named}
 
 
 for _stage, _texts in STAGES.items():
@@ -434,8 +542,8 @@ for _stage, _texts in STAGES.items():
     "The replicator has no socket for commands, so its state cannot be seen and the peer cannot tell it of syncs.",
     f"Run {SETUP}, which configures the listener with a mode.",
 )
-def _replicator_socket_missing(host):
-    listener = host.seen["listeners"]["replicator-doveadm"]
+def _replicator_socket_missing(host: Host) -> Found:
+    listener = _listener(host, "replicator-doveadm")
     if not listener["configured"]:
         others = host.seen["settings"]["unknown_listeners"]
         evidence = "no listener replicator-doveadm is configured" + (
@@ -452,8 +560,8 @@ def _replicator_socket_missing(host):
     "The replicator does not answer.",
     "Run `systemctl restart dovecot` on %(host)s.",
 )
-def _replicator_unreachable(host):
-    listener = host.seen["listeners"]["replicator-doveadm"]
+def _replicator_unreachable(host: Host) -> Found:
+    listener = _listener(host, "replicator-doveadm")
     if host.seen["replicator"]["problem"] and host.seen["socket_path"] in listener["configured"]:
         yield {"evidence": host.seen["replicator"]["problem"]}
 
@@ -464,11 +572,11 @@ def _replicator_unreachable(host):
     "Dovecot's own processes do not find this socket, as it is not in base_dir.",
     f"Configure it by its name alone, without a directory, as {SETUP} does.",
 )
-def _socket_elsewhere(host):
+def _socket_elsewhere(host: Host) -> Found:
     base_dir = _setting(host, "base_dir")["value"]
-    for name, listener in host.seen["listeners"].items():
-        if listener["configured"] and f"{base_dir}/{name}" not in listener["configured"]:
-            yield {"evidence": f"{name} is at {listener['path']}, and base_dir is {base_dir}"}
+    for listener in host.seen["listeners"]:
+        if not listener["in_base_dir"]:
+            yield {"evidence": f"{listener['name']} is at {listener['path']}, and base_dir is {base_dir}"}
 
 
 @rule(
@@ -478,9 +586,9 @@ def _socket_elsewhere(host):
     "Give replication_mail_user the owner's name, or the sockets a group that all owners of mail share "
     f"(replication_notify_socket, replication_notify_fifo), and run `{PLAYBOOK}setup`.",
 )
-def _notify_shut_out(host):
+def _notify_shut_out(host: Host) -> Found:
     for name in ("replication-notify", "replication-notify-fifo"):
-        yield from _shut_out(host.seen["listeners"][name])
+        yield from _shut_out(_listener(host, name))
 
 
 @rule(
@@ -490,11 +598,11 @@ def _notify_shut_out(host):
     "Give replication_mail_user the owner's name, or the socket a group that all owners of mail share "
     f"(replication_doveadm_socket), and run `{PLAYBOOK}setup`.",
 )
-def _replicator_shut_out(host):
-    yield from _shut_out(host.seen["listeners"]["replicator-doveadm"])
+def _replicator_shut_out(host: Host) -> Found:
+    yield from _shut_out(_listener(host, "replicator-doveadm"))
 
 
-def _shut_out(listener):
+def _shut_out(listener: Mapping[str, Any]) -> Found:
     if listener["exists"] and listener["shut_out"]:
         yield {
             "evidence": "%s, which may not write to %s (mode %s, owner %s, group %s)"
@@ -514,8 +622,8 @@ def _shut_out(listener):
     "Every user of the system can stop the replication of any mailbox.",
     f"Set the mode 0600 or 0660 in replication_doveadm_socket where that is set, and run {SETUP}.",
 )
-def _replicator_open_to_all(host):
-    listener = host.seen["listeners"]["replicator-doveadm"]
+def _replicator_open_to_all(host: Host) -> Found:
+    listener = _listener(host, "replicator-doveadm")
     if listener["exists"] and int(listener["mode"], 8) & 0o002:
         yield {"evidence": f"{listener['path']} has mode {listener['mode']}"}
 
@@ -527,24 +635,246 @@ def _replicator_open_to_all(host):
     "userdb_cannot_list",
     ERROR,
     "Only mailboxes that change are replicated, as the userdb cannot list its users.",
-    "Let it list them: replication_iterate for SQL and LDAP, or a userdb that can; doveadm user '*' on %(host)s "
+    "Make the userdb list them: replication_iterate for SQL and LDAP, or another userdb. doveadm user '*' on %(host)s "
     "must print all users.",
 )
-def _userdb_cannot_list(host):
+def _userdb_cannot_list(host: Host) -> Found:
     # Where Dovecot is stopped this says nothing of the userdb.
-    if host.seen["userdb"]["problem"] and not host.seen["replicator"]["problem"]:
-        yield {"evidence": host.seen["userdb"]["problem"]}
+    userdb = host.seen["userdb"]
+    if userdb["required"] and not host.seen["replicator"]["problem"]:
+        yield from ({"evidence": text} for text in _not_listing(userdb))
+
+
+def _not_listing(userdb: Mapping[str, Any]) -> List[str]:
+    return [userdb["problem"]] if userdb["problem"] else userdb["passed_over"]
 
 
 @rule(
     "userdb_empty",
     ERROR,
     "Only mailboxes that change are replicated, as the userdb lists no one.",
-    "Let it list its users: replication_iterate for SQL and LDAP; doveadm user '*' on %(host)s must print all users.",
+    "Make the userdb list its users: replication_iterate for SQL and LDAP. doveadm user '*' on %(host)s must print all "
+    "users.",
 )
-def _userdb_empty(host):
-    if host.seen["userdb"]["users"] == 0:
-        yield {"evidence": "doveadm user '*' prints nothing"}
+def _userdb_empty(host: Host) -> Found:
+    if host.seen["userdb"]["required"] and host.seen["userdb"]["users"] == 0:
+        yield {"evidence": LISTS_NOBODY}
+
+
+@rule(
+    "users_not_listed",
+    WARNING,
+    "The userdb does not list its users, which replication_require_iteration: false accepts. So only those on the "
+    "replicator's list are looked at; other users come onto it with their next mail.",
+    "To have all users replicated, have doveadm user '*' on %(host)s print them, and remove that variable. To put "
+    "a user on the list now, name the user in replication_users of the playbook resync.",
+)
+def _users_not_listed(host: Host) -> Found:
+    userdb = host.seen["userdb"]
+    reasons = _not_listing(userdb) or ([] if userdb["users"] else [LISTS_NOBODY])
+    if not userdb["required"] and reasons and not host.seen["replicator"]["problem"]:
+        known = host.seen["replicator"]["overview"]["known_users"]
+        yield {"evidence": f"{'; '.join(reasons)}; on the replicator's list: {known}"}
+
+
+@rule(
+    "accounts_without_mail",
+    ERROR,
+    "The userdb lists system accounts that have no place for mail, and their syncs fail for ever.",
+    f"Set replication_first_valid_uid: 1000 and replication_last_valid_uid: 65533, or what leaves out just these, and "
+    f"run {SETUP}. Then run `systemctl restart dovecot` on %(host)s.",
+)
+def _accounts_without_mail(host: Host) -> Found:
+    found = host.seen["userdb"]["without_mail"]
+    if found["count"]:
+        yield {"evidence": f"doveadm user '*' prints {enumerated(found['first'])}"}
+
+
+@rule(
+    "mail_unreadable",
+    ERROR,
+    "Dovecot cannot open mailboxes of users, and so not sync them.",
+    "Correct what Dovecot says until `%(command)s` on %(host)s prints a number. Then run `%(resync)s`.",
+)
+def _mail_unreadable(host: Host) -> Found:
+    known = host.seen["userdb"]["without_mail"]["first"]
+    accounts = {name: account for name, account in _accounts(host).items() if account["read_problem"]}
+    names = sorted(set(accounts).difference(known))
+    if names:
+        yield {
+            "evidence": f"{enumerated(names)}; of {names[0]}: {accounts[names[0]]['read_problem']}",
+            "command": f"doveadm mailbox status -u {shlex.quote(names[0])} messages INBOX",
+            "resync": resync(names),
+        }
+
+
+@rule(
+    "listed_not_found",
+    WARNING,
+    "The userdb lists names that it does not find when asked for them, so they are not replicated.",
+    "Correct these rows or leave them out of the list. `doveadm user NAME` on %(host)s must find each name: "
+    "auth_username_chars must allow its characters, and auth_username_format must leave it as it is.",
+)
+def _listed_not_found(host: Host) -> Found:
+    names = sorted(name for name, item in _accounts(host).items() if item["listed"] and item["exists"] is False)
+    if names:
+        said = [error for error in host.seen["errors"] if any(name and name in error for name in names)][-1:]
+        yield {"evidence": enumerated(names) + (f"; Dovecot's log says: {said[0]}" if said else "")}
+
+
+@rule(
+    "aliases_listed",
+    WARNING,
+    "The userdb lists accounts by several names, and their mail is synced for each name.",
+    "Leave the aliases out of the list, in SQL out of iterate_query.",
+)
+def _aliases_listed(host: Host) -> Found:
+    found = host.seen["userdb"]["aliases"]
+    if found["count"]:
+        yield {"evidence": enumerated(found["first"])}
+
+
+def _fields(host: Host, *names: str) -> List[Mapping[str, Any]]:
+    return [entry for entry in host.seen["fields"] if entry["field"] in names]
+
+
+def _field_found(entry: Mapping[str, Any], why: str = "") -> Details:
+    """Return the Details about a userdb field of users."""
+    field, place, users = entry["field"], entry["place"], entry["users"]
+    more = f" and {users['count'] - len(users['first'])} more" if users["count"] > len(users["first"]) else ""
+    return {
+        "evidence": f"{field}={entry['value']} of {enumerated(users['first'])}{more}"
+        + (f" (set in {place})" if place else "")
+        + (f": {why}" if why else ""),
+        "where": f"{field} from {place}" if place else f"the userdb field {field} from the entries of these users",
+        "at": place or "the entries of these users",
+    }
+
+
+@rule(
+    "user_replica_elsewhere",
+    ERROR,
+    "A userdb field sends the syncs of users elsewhere than to the peer, and replaces the setting mail_replica.",
+    "Remove %(where)s on %(host)s (in a passwd-file and for prefetch it is userdb_mail_replica). Then run "
+    "`systemctl reload dovecot` there. Setup cannot do it.",
+)
+def _user_replica_elsewhere(host: Host) -> Found:
+    for entry in _fields(host, "mail_replica"):
+        why = _astray(entry["replica"], host.seen["peer"])
+        if why:
+            yield _field_found(entry, why)
+
+
+def _astray(replica: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
+    """Return why the replica of a user is not the peer, empty where it is."""
+    if replica["problem"]:
+        return str(replica["problem"])
+    if replica["is_self"]:
+        return f"{enumerated(replica['addresses'])} is an address of this host itself"
+    if not replica["addresses"]:
+        return "its host cannot be looked up"
+    if not peer["addresses"]:
+        return ""
+    same = set(replica["addresses"]).intersection(peer["addresses"]) and replica["port"] == peer["port"]
+    return "" if same else f"the peer is {peer['replica']}"
+
+
+@rule(
+    "user_plugins_missing",
+    ERROR,
+    "A userdb field replaces mail_plugins for users and leaves out plugins of replication, so changes of their mail "
+    "start no sync.",
+    "Add notify and replication to the userdb field mail_plugins in %(at)s on %(host)s, or remove the field. Then run "
+    "`systemctl reload dovecot` there. Setup cannot do it.",
+)
+def _user_plugins_missing(host: Host) -> Found:
+    for entry in _fields(host, "mail_plugins"):
+        missing = {"notify", "replication"}.difference(entry["value"].replace(",", " ").split())
+        if missing:
+            yield _field_found(entry, f"without {' and '.join(sorted(missing))}")
+
+
+@rule(
+    "everyone_left_out",
+    ERROR,
+    "No user is replicated, as the userdb field noreplicate is set.",
+    "Remove %(where)s, on both hosts.",
+)
+def _everyone_left_out(host: Host) -> Found:
+    if _lists_no_one(host):
+        for entry in _fields(host, "noreplicate"):
+            if _is_true(entry["value"]):
+                yield _field_found(entry)
+
+
+@rule(
+    "users_left_out",
+    WARNING,
+    "Users are not replicated, as the userdb field noreplicate is set for them.",
+    "Where that is not intended, remove %(where)s, on both hosts.",
+)
+def _users_left_out(host: Host) -> Found:
+    if not _lists_no_one(host):
+        for entry in _fields(host, "noreplicate"):
+            if _is_true(entry["value"]):
+                yield _field_found(entry)
+
+
+def _lists_no_one(host: Host) -> bool:
+    return host.seen["replicator"].get("overview", {"known_users": 1})["known_users"] == 0
+
+
+def _is_true(value: str) -> bool:
+    return value[:1] not in ("n", "N", "0", "f", "F")
+
+
+@rule(
+    "mail_location_shared",
+    ERROR,
+    "Users have their mail in one place by a userdb field, and each of them syncs it.",
+    "Give each user a place of its own in the field, or set noreplicate for all of them but one, on both hosts.",
+)
+def _mail_location_shared(host: Host) -> Found:
+    for entry in _fields(host, "mail", "mail_location"):
+        if entry["users"]["count"] > 1 and ":/" in entry["value"]:
+            yield _field_found(entry)
+
+
+@rule(
+    "user_mail_in_mbox",
+    WARNING,
+    "Users have their mail in mbox by a userdb field. Dovecot's syncs crash on mbox.",
+    "Convert the mail of these users to maildir (`doveadm sync` with the new location), and correct %(at)s.",
+)
+def _user_mail_in_mbox(host: Host) -> Found:
+    for entry in _fields(host, "mail", "mail_location"):
+        if entry["value"].startswith("mbox:"):
+            yield _field_found(entry)
+
+
+@rule(
+    "user_quota_differs",
+    WARNING,
+    "Users have another quota on the other host, which then refuses mail that this one has.",
+    "Give the field the same value on both hosts.",
+)
+def _user_quota_differs(host: Host) -> Found:
+    # It is a fault of the pair, so one host tells it.
+    if host.peer and "fields" in host.peer.seen and host.name < host.peer.name:
+        here, there = _quotas(host), _quotas(host.peer)
+        for name, field in sorted(set(here).intersection(there)):
+            if here[name, field] != there[name, field]:
+                values = f"{here[name, field]} here and {there[name, field]} on {host.peer.name}"
+                yield {"evidence": f"{field} of {name} is {values}"}
+
+
+def _quotas(host: Host) -> Dict[Tuple[str, str], str]:
+    return {
+        (name, entry["field"]): entry["value"]
+        for entry in host.seen["fields"]
+        if entry["field"].startswith("quota")
+        for name in entry["users"]["first"]
+    }
 
 
 @rule(
@@ -554,7 +884,7 @@ def _userdb_empty(host):
     "crash.",
     "Set noreplicate for them on both hosts, or on none.",
 )
-def _noreplicate_one_sided(host):
+def _noreplicate_one_sided(host: Host) -> Found:
     if host.peer:
         names = _where(host, lambda here, there: here["noreplicate"] and there["exists"] and not there["noreplicate"])
         if names:
@@ -565,83 +895,111 @@ def _noreplicate_one_sided(host):
     "account_missing",
     ERROR,
     "Users of the peer have no account on this host, so their mail is on one host only.",
-    "Create the accounts on %(host)s, then run `%(command)s`.",
+    "Create the accounts on %(host)s, then run `%(command)s`. If they were deleted or renamed there on purpose, do the "
+    "same on %(peer)s instead.",
 )
-def _account_missing(host):
+def _account_missing(host: Host) -> Found:
     if host.peer:
         names = _where(
             host, lambda here, there: there["exists"] and not there["noreplicate"] and here["exists"] is False
         )
         if names:
             evidence = f"{enumerated(names)} {'is' if len(names) == 1 else 'are'} known on {host.peer.name} only"
-            yield {"evidence": evidence, "command": resync(names)}
+            yield {"evidence": evidence, "command": resync(names), "peer": host.peer.name}
 
 
-def _where(host, condition):
+def _where(host: Host, condition: Callable[[Any, Any], bool]) -> List[str]:
     """Return the accounts looked up on both hosts for which a condition on (here, there) holds."""
-    here, there = host.seen.get("accounts", {}), host.peer.seen.get("accounts", {})
+    here, there = _accounts(host), _accounts(host.peer)
     return sorted(name for name in set(here).intersection(there) if condition(here[name], there[name]))
 
 
 @rule(
     "mailbox_made_twice",
     ERROR,
-    "Each host has made this mailbox for itself, before its first sync. That user fails, and nothing is logged.",
-    "Run `%(command)s` on %(host)s: the two become one mailbox, with all mail of both. Then run `%(then)s`.",
+    "Each host has made mailboxes of these users for itself. The users fail, and nothing is logged.",
+    "Run `%(command)s`, which brings the mail of both hosts together and loses none.",
 )
-def _mailbox_made_twice(host):
-    here, there = ((each.seen.get("accounts", {}) if each else {}) for each in (host, host.peer))
-    failing = _failing(host).union(_failing(host.peer) if host.peer else [])
-    for name in sorted(failing.intersection(here).intersection(there)):
-        theirs = there[name]["mailboxes"]
-        for mailbox, mine in sorted(here[name]["mailboxes"].items()):
-            other = theirs.get(mailbox, mine)
-            # The one with less in it is changed, as its clients have to fetch it anew.
-            less = (mine["messages"], host.name) < (other["messages"], host.peer.name)
-            if mine["guid"] != other["guid"] and less:
-                command = "doveadm -o mail_plugins= mailbox update -u %s --mailbox-guid %s %s" % (
-                    shlex.quote(name),
-                    other["guid"],
-                    shlex.quote(mailbox),
-                )
-                yield {
-                    "evidence": f"{mailbox} of {name} has GUID {mine['guid']} and {mine['messages']} messages here, "
-                    f"GUID {other['guid']} and {other['messages']} on {host.peer.name}",
-                    "command": command,
-                    "then": resync([name]),
-                }
+def _mailbox_made_twice(host: Host) -> Found:
+    # It is a fault of the pair, so one host tells it.
+    if not host.peer or host.peer.name < host.name:
+        return
+    here, there = _accounts(host), _accounts(host.peer)
+    failing = _failing(host).union(_failing(host.peer))
+    twice = {name: _made_twice(here[name], there[name]) for name in failing.intersection(here).intersection(there)}
+    names = sorted(name for name in twice if twice[name])
+    if names:
+        mine, other = twice[names[0]][0]
+        evidence = (
+            f"{enumerated(names)}; {mine['name']} of {names[0]} has GUID {mine['guid']} and {mine['messages']} "
+            f"messages here, GUID {other['guid']} and {other['messages']} on {host.peer.name}"
+        )
+        yield {"evidence": evidence, "command": f"{PLAYBOOK}adopt"}
 
 
-def _failing(host):
-    return {user["username"] for user in host.seen.get("replicator", {}).get("failing", {"first": []})["first"]}
+def _made_twice(here: Mapping[str, Any], there: Mapping[str, Any]) -> List[Tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Return the mailboxes of a user that have one name and two GUIDs, each as on (here, there)."""
+    theirs = {mailbox["name"]: mailbox for mailbox in there["mailboxes"]}
+    pairs = [(mine, theirs.get(mine["name"], mine)) for mine in here["mailboxes"]]
+    return [(mine, other) for mine, other in pairs if mine["guid"] != other["guid"]]
 
 
-@rule(
-    "users_failing",
-    ERROR,
-    "The syncs of users fail.",
-    "When no other finding explains it, the reason is in the log of %(host)s. Then run `%(command)s`.",
-)
-def _users_failing(host):
-    failing = host.seen["replicator"].get("failing", {"count": 0})
-    if failing["count"]:
-        names = [user["username"] for user in failing["first"]]
-        reasons = [error for error in host.seen["errors"] if any(name in error for name in names)][-2:]
-        evidence = f"{failing['count']} of {host.seen['replicator']['overview']['known_users']}: {enumerated(names)}"
-        evidence += f"; Dovecot's last words: {' | '.join(reasons)}" if reasons else "; nothing of it is in the log"
-        yield {"evidence": evidence, "command": resync(names)}
+def _failing(host: Host) -> Set[str]:
+    return set(host.seen.get("replicator", {}).get("failing", {"first": []})["first"])
+
+
+@rule(USERS_FAILING, ERROR, "The syncs of users fail.", "%(cure)s")
+def _users_failing(host: Host) -> Found:
+    failing = host.seen["replicator"].get("failing", {"count": 0, "first": []})
+    lines = {name: _logged(host, name) for name in failing["first"]}
+    causes = {name: _causes.cause_of(lines[name]) for name in lines}
+    # Of those beyond the first ones only the number is known.
+    more = failing["count"] - len(lines)
+    for known in dict.fromkeys(causes.values()):
+        names = [name for name in causes if causes[name] == known]
+        evidence = f"{len(names) + more} of {host.seen['replicator']['overview']['known_users']}: {enumerated(names)}"
+        more = 0
+        words = {"command": resync(names)}
+        if known:
+            cause, words["host"] = known
+            evidence += f"; {cause.reason % words}"
+            cure = cause.cure % words
+        else:
+            cure = "When no other finding explains it, look into the logs of both hosts. Then run `%(command)s`."
+            cure %= words
+        quotes = [f"{where}: {text}" for name in names for where, text in lines[name]][-QUOTED:]
+        logged = f"Dovecot's last errors, {' | '.join(quotes)}" if quotes else f"no error of them in {_logs(host)}"
+        yield {"evidence": f"{evidence}; {logged}", "cure": cure}
+
+
+def _logged(host: Host, name: str) -> List[Tuple[str, str]]:
+    """Return what both hosts have logged of a user of late, pairs of host and text; the peer's come first."""
+    of_user = re.compile(r"(?<![\w.@+-])%s(?![\w@-])" % re.escape(name))
+    sides = [side for side in (host.peer, host) if side]
+    return [
+        (host.peer.name if host.peer and side is host and "remote(" in text else side.name, text)
+        for side in sides
+        for text in [error for error in side.seen.get("errors", []) if of_user.search(error)][-QUOTED:]
+    ]
+
+
+def _logs(host: Host) -> str:
+    """Return the logs that were read, for a sentence."""
+    if host.peer:
+        return f"the logs of {host.name} and {host.peer.name}"
+    return f"the log of {host.name}; that of its peer was not read"
 
 
 @rule(
     "starvation",
     WARNING,
     "Before Dovecot 2.3.20 one failing user keeps others from their first and their daily syncs.",
-    f"Cure the failing users; meanwhile `{PLAYBOOK}resync` has all users synced. Dovecot 2.3.20 mends it (Debian 12: "
+    f"Cure the failing users; meanwhile `{PLAYBOOK}resync` syncs all users. Dovecot 2.3.20 fixes it (Debian 12: "
     "bookworm-backports).",
 )
-def _starvation(host):
+def _starvation(host: Host) -> Found:
     failing = host.seen["replicator"].get("failing", {"count": 0})
-    if failing["count"] and (parse_version(host.seen["dovecot_version"] or "") or QUEUE_MENDED) < QUEUE_MENDED:
+    if failing["count"] and (parse_version(host.seen["dovecot_version"] or "") or QUEUE_FIXED) < QUEUE_FIXED:
         waiting = host.seen["replicator"]["overview"]["queued_full_resync"]
         yield {
             "evidence": f"Dovecot {host.seen['dovecot_version']}, {failing['count']} failing, {waiting} waiting behind"
@@ -654,7 +1012,7 @@ def _starvation(host):
     "The queue does not move: users are queued and no sync runs.",
     "Run `systemctl restart dovecot` on %(host)s; the queue is kept.",
 )
-def _queue_standing(host):
+def _queue_standing(host: Host) -> Found:
     standing = host.seen["replicator"].get("standing", {"count": 0})
     if standing["count"] and _setting(host, "replication_max_conns")["value"] != "0":
         yield {"evidence": f"{standing['count']} queued, none running: {enumerated(standing['first'])}"}
@@ -666,7 +1024,7 @@ def _queue_standing(host):
     "Syncs wait for a peer that does not answer, and others wait for their slots.",
     "Restart Dovecot on the peer; then, on %(host)s, `systemctl reload dovecot` ends them at once.",
 )
-def _syncs_stuck(host):
+def _syncs_stuck(host: Host) -> Found:
     running = host.seen["replicator"].get("running", [])
     if running and host.seen["peer"]["stage"] == "silent":
         parts = [f"{slot['username']} for {slot['seconds']} s ({slot['status']})" for slot in running]
@@ -676,54 +1034,54 @@ def _syncs_stuck(host):
 @rule(
     "mail_unlisted",
     WARNING,
-    "Users with mail are not on the replicator's list, so what they have is not replicated before it changes.",
+    "Users with mail are not on the replicator's list, so their mail is not replicated before it changes.",
     "Run `%(command)s`.",
 )
-def _mail_unlisted(host):
+def _mail_unlisted(host: Host) -> Found:
     unlisted = host.seen["replicator"].get("unlisted", {"first": []})
     missing = _known_missing(host)
+    accounts = _accounts(host)
     names = [
         name
         for name in unlisted["first"]
-        if name not in missing and not host.seen["accounts"][name]["noreplicate"] and _messages(host, name)
+        if name not in missing and not accounts[name]["noreplicate"] and _messages(accounts[name])
     ]
     if names:
         yield {"evidence": f"{enumerated(names)}; {unlisted['count']} unlisted in all", "command": resync(names)}
 
 
-def _messages(host, name):
-    return sum(mailbox["messages"] for mailbox in host.seen["accounts"][name]["mailboxes"].values())
+def _messages(account: Mapping[str, Any]) -> int:
+    return sum(mailbox["messages"] for mailbox in account["mailboxes"])
 
 
-def _known_missing(host):
+def _known_missing(host: Host) -> Set[str]:
     """Return the names that have a finding of their own as they are not the same at the peer."""
-    if not host.peer:
-        return set()
-    there = host.peer.seen.get("accounts", {})
+    there = _accounts(host.peer)
     return {name for name, account in there.items() if account["exists"] is False or account["noreplicate"]}
 
 
 @rule(
-    "strangers_listed",
+    "unknown_users_listed",
     WARNING,
-    "The replicator has names on its list that the userdb does not have, and tries them for ever.",
-    "Run `%(command)s` on %(host)s.",
+    "The replicator lists users that the userdb does not have, and tries to sync them for ever. They were deleted or "
+    "renamed.",
+    "Run `%(command)s` on %(host)s. Their mail stays where it is; a renamed user is listed by the new name.",
 )
-def _strangers_listed(host):
-    yield from _to_remove(host, "strangers", "the userdb does not have %s")
+def _unknown_users_listed(host: Host) -> Found:
+    yield from _to_remove(host, "unknown_users", "the userdb does not have %s")
 
 
 @rule(
-    "double_entries",
+    "duplicate_spellings_listed",
     WARNING,
     "Mailboxes are on the replicator's list in two spellings, and are synced twice.",
     "Run `%(command)s` on %(host)s.",
 )
-def _double_entries(host):
-    yield from _to_remove(host, "doubles", "%s differ from another entry in case only")
+def _duplicate_spellings_listed(host: Host) -> Found:
+    yield from _to_remove(host, "duplicate_spellings", "%s differ from another entry in case only")
 
 
-def _to_remove(host, kind, text):
+def _to_remove(host: Host, kind: str, text: str) -> Found:
     found = host.seen["replicator"].get(kind, {"count": 0})
     if found["count"]:
         commands = [f"doveadm replicator remove -- {shlex.quote(name)}" for name in found["first"]]
@@ -733,7 +1091,7 @@ def _to_remove(host, kind, text):
 # Both hosts together
 
 
-def _both(hosts):
+def _both(hosts: Sequence[Host]) -> bool:
     return len(hosts) == 2 and all(host.seen.get("config_problem") is None for host in hosts)
 
 
@@ -744,7 +1102,7 @@ def _both(hosts):
     "Give %(host)s a name of its own with `hostnamectl set-hostname`, then run `systemctl restart dovecot` there.",
     PAIR_RULES,
 )
-def _same_hostname(hosts, proof):
+def _same_hostname(hosts: Sequence[Host], proof: Proof) -> Found:
     if len(hosts) == 2 and hosts[0].seen["hostname"] == hosts[1].seen["hostname"]:
         yield {"host": hosts[1].name, "evidence": f"both are {hosts[1].seen['hostname']}"}
 
@@ -753,18 +1111,44 @@ def _same_hostname(hosts, proof):
     "alt_char_differs",
     WARNING,
     "Names of mailboxes come out differently on the two hosts.",
-    "%(mend)s Or set it to the same on the other host.",
+    "%(cure)s Or set it to the same on the other host.",
     PAIR_RULES,
 )
-def _alt_char_differs(hosts, proof):
+def _alt_char_differs(hosts: Sequence[Host], proof: Proof) -> Found:
     if _both(hosts):
         settings = [_setting(host, "dsync_alt_char") for host in hosts]
         if settings[0]["value"] != settings[1]["value"]:
             parts = [f"{_is(setting)} on {host.name}" for host, setting in zip(hosts, settings)]
             # Where both are set the second one is named.
             host, setting = [pair for pair in zip(hosts, settings) if pair[1]["place"]][-1]
-            mend = _mend(host, setting["place"])
-            yield {"host": host.name, "evidence": "dsync_alt_char is " + ", ".join(parts), "mend": mend}
+            cure = _cure_of(host, setting["place"])
+            yield {"host": host.name, "evidence": "dsync_alt_char is " + ", ".join(parts), "cure": cure}
+
+
+@rule(
+    "namespaces_differ",
+    ERROR,
+    "A namespace of one host is missing on the other, and syncs of users with mail in it fail.",
+    "Configure the same namespaces with the same prefixes on both hosts, then run `systemctl reload dovecot` there.",
+    PAIR_RULES,
+)
+def _namespaces_differ(hosts: Sequence[Host], proof: Proof) -> Found:
+    if _both(hosts):
+        prefixes = [_prefixes(host) for host in hosts]
+        for host, here, there in zip(hosts, prefixes, prefixes[::-1]):
+            missing = sorted(set(there) - set(here))
+            if missing:
+                names = ", ".join(repr(there[prefix]) for prefix in missing)
+                yield {"host": host.name, "evidence": f"no private namespace here has the prefix {names}"}
+
+
+def _prefixes(host: Host) -> Dict[str, str]:
+    """Return the prefixes of the private namespaces by what they are in any separator, as dsync translates those."""
+    return {
+        re.sub(r"[./^\\]", "/", namespace["prefix"]): namespace["prefix"]
+        for namespace in host.seen["settings"]["namespaces"]
+        if namespace["type"] == "private"
+    }
 
 
 # The proof
@@ -773,11 +1157,11 @@ def _alt_char_differs(hosts, proof):
 @rule(
     "probe_not_saved",
     ERROR,
-    "The probe could not be put into its mailbox.",
-    "Mend what Dovecot says; replication_probe_user must be a mailbox that both hosts have.",
+    "The probe could not be saved in its mailbox.",
+    "Correct what Dovecot complains of. replication_probe_user must be a mailbox that both hosts have.",
     PAIR_RULES,
 )
-def _probe_not_saved(hosts, proof):
+def _probe_not_saved(hosts: Sequence[Host], proof: Proof) -> Found:
     for way in proof.get("probes", []):
         if not way["sent"]:
             yield {"host": way["from"], "evidence": way["message"]}
@@ -786,51 +1170,64 @@ def _probe_not_saved(hosts, proof):
 @rule(
     "probe_not_announced",
     ERROR,
-    "A mail arrived on the other host only when its sync was asked for: changes of mail do not start one.",
+    "A mail arrived on the other host only after an explicit sync: changes of mail do not start one.",
     "When no other finding explains it, run `systemctl restart dovecot` on %(host)s.",
     PAIR_RULES,
 )
-def _probe_not_announced(hosts, proof):
+def _probe_not_announced(hosts: Sequence[Host], proof: Proof) -> Found:
     for way in proof.get("probes", []):
         if way["sent"] and way["arrived"] and not way["announced"]:
-            yield {"host": way["from"], "evidence": f"the probe came to {way['to']} by an explicit sync alone"}
+            yield {"host": way["from"], "evidence": f"the probe reached {way['to']} only by an explicit sync"}
 
 
 @rule(
     "probe_lost",
     ERROR,
     "A mail does not arrive on the other host.",
-    "When no other finding explains it, run `doveadm -v sync -u %(user)s -d -N` on %(host)s, and mend what it says.",
+    "When no other finding explains it, run `doveadm -v sync -u %(user)s -d -N` on %(host)s, which tells the reason.",
     PAIR_RULES,
 )
-def _probe_lost(hosts, proof):
+def _probe_lost(hosts: Sequence[Host], proof: Proof) -> Found:
     for way in proof.get("probes", []):
         if way["sent"] and not way["arrived"]:
-            evidence = f"the probe did not come to {way['to']}" + (f": {way['message']}" if way["message"] else "")
+            evidence = f"the probe did not reach {way['to']}" + (f": {way['message']}" if way["message"] else "")
             yield {"host": way["from"], "evidence": evidence, "user": proof["probe_user"]}
 
 
 @rule(
     "sync_failed",
     ERROR,
-    "Syncs that were asked for have not ended well.",
+    "Requested syncs have failed.",
     "When no other finding explains it, the reason is in the log of %(host)s.",
     PAIR_RULES,
 )
-def _sync_failed(hosts, proof):
+def _sync_failed(hosts: Sequence[Host], proof: Proof) -> Found:
     for host, message in sorted(proof.get("syncs", {}).items()):
         if message:
             yield {"host": host, "evidence": message}
 
 
 @rule(
+    "mail_not_compared",
+    ERROR,
+    "The mail of users cannot be read, so nobody knows whether it is the same on both hosts.",
+    "Correct what Dovecot says on %(host)s, then run verify again.",
+    PAIR_RULES,
+)
+def _mail_not_compared(hosts: Sequence[Host], proof: Proof) -> Found:
+    for host, problems in sorted(proof.get("unreadable", {}).items()):
+        first = sorted(problems)[0]
+        yield {"host": host, "evidence": f"{enumerated(sorted(problems))}; of {first}: {problems[first]}"}
+
+
+@rule(
     "mail_differs",
     ERROR,
-    "The two hosts do not have the same mail, although syncs have ended well.",
+    "The two hosts do not have the same mail, although their syncs have succeeded.",
     "Run `%(command)s`: a full sync compares everything.",
     PAIR_RULES,
 )
-def _mail_differs(hosts, proof):
+def _mail_differs(hosts: Sequence[Host], proof: Proof) -> Found:
     names = proof.get("differing", [])
     if names:
         command = f"{PLAYBOOK}resync -e '{json.dumps({'replication_users': names, 'replication_full': True})}'"

@@ -8,10 +8,14 @@ no markup.
 
 import html
 import re
+from typing import Any, Dict
 
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._plan_model import (
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._plan_file import (
     CHANGES,
     INCOMPLETE,
+    Change,
+    Host,
+    Plan,
     counts_of,
     in_words,
 )
@@ -36,12 +40,13 @@ COLUMNS = [
 RESULTS = {CHANGES: "would change", INCOMPLETE: "**not known in full**"}
 
 
-def markdown(plan, limit=LIMIT):
+def markdown(plan: Plan, limit: int = LIMIT) -> str:
     """Return the plan as Markdown of at most so many bytes."""
     head = _head(plan)
     tail = _tail(plan)
     room = limit - _size(head) - _size(tail) - RESERVE
-    sections, full = {}, 0
+    sections: Dict[str, str] = {}
+    full = 0
     interesting = [name for name in plan["hosts"] if _is_interesting(plan["hosts"][name])]
     # What went wrong comes first where there is no room for all; on the page the order is that of the plan.
     for name in sorted(interesting, key=lambda name: plan["hosts"][name]["result"] != INCOMPLETE):
@@ -62,15 +67,15 @@ def markdown(plan, limit=LIMIT):
     return text + tail
 
 
-def _size(text):
+def _size(text: str) -> int:
     return len(text.encode("utf-8"))
 
 
-def _is_interesting(host):
+def _is_interesting(host: Host) -> bool:
     return bool(host["changes"] or host["failed"] or host["unreachable"] or host["not_previewed"])
 
 
-def code(text):
+def code(text: Any) -> str:
     """Return text as inline code, whatever is in it, also within a table."""
     text = " ".join(str(text).split()).replace("|", "\\|")
     fence = "`" * (1 + max([0] + [len(run) for run in re.findall("`+", text)]))
@@ -78,22 +83,22 @@ def code(text):
     return fence + pad + text + pad + fence
 
 
-def block(text, language=""):
+def block(text: str, language: str = "") -> str:
     """Return text as a block of code, whatever is in it."""
     fence = "`" * max([3] + [1 + len(run) for run in re.findall("`+", text)])
     return "%s%s\n%s%s%s\n" % (fence, language, text, "" if text.endswith("\n") else "\n", fence)
 
 
-def fold(summary, content):
+def fold(summary: str, content: str) -> str:
     """Return content that is shown when its summary is clicked."""
     return "<details><summary>%s</summary>\n\n%s\n</details>\n\n" % (summary, content)
 
 
-def _escaped(text):
+def _escaped(text: Any) -> str:
     return "<code>%s</code>" % html.escape(" ".join(str(text).split()), quote=False)
 
 
-def _head(plan):
+def _head(plan: Plan) -> str:
     lines = ["## Replication plan: `%s`\n\n**%s**\n" % (plan["of"], html.escape(plan["message"], quote=False))]
     shown = [column for column in COLUMNS if plan["counts"][column[1]]]
     if plan["hosts"]:
@@ -110,12 +115,12 @@ def _head(plan):
     return "".join(lines)
 
 
-def _tail(plan):
+def _tail(plan: Plan) -> str:
     version = "%(name)s %(version)s" % plan["collection"]
     return "\n<sub>%s, plan <code>%s</code></sub>\n" % (version, plan["digest"])
 
 
-def _host(name, host, brief):
+def _host(name: str, host: Host, brief: bool) -> str:
     parts = ["\n### %s\n\n" % code(name)]
     for key, text in (("unreachable", "Could not be reached"), ("failed", "Could not be planned")):
         for problem in host[key]:
@@ -132,7 +137,7 @@ def _host(name, host, brief):
     return "".join(parts)
 
 
-def _change(change, brief):
+def _change(change: Change, brief: bool) -> str:
     details = [in_words(counts_of([change])) if change["kind"] in ("files", "users", "syncs") else ""]
     details += [_escaped(change[key]) for key in ("service", "item") if key in change]
     if "delegated_to" in change:
@@ -152,7 +157,7 @@ def _change(change, brief):
     return fold(title, content) if content and not brief else "- %s\n\n" % title
 
 
-def _cut(text, limit, what):
+def _cut(text: str, limit: int, what: str) -> str:
     lines = text.splitlines(True)
     if len(lines) <= limit:
         return text

@@ -1,30 +1,35 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Waiting that shows how far it is. PRIVATE to this collection.
+"""Waiting that shows progress. PRIVATE to this collection.
 
-A module can say nothing before it ends. So the controller has it wait in slices, and shows the counts after each.
+A module prints nothing before it ends. So the controller makes it wait in slices, and shows the counts after each.
 """
 
 import time
+from typing import Any, Dict, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._session import USER_OPTIONS
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._waiting import MAY_BE_LOST, Outcome, Until
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USER_OPTIONS
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import (
+    MAY_BE_LOST,
+    Outcome,
+    Until,
+)
 
-# A slice lasts a share of the time waited so far, within these seconds: soon a first sign, no flood in a long wait.
+# A slice lasts a share of the time waited so far, within these seconds: an early first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
 # The option that lists users, and its aliases.
 USERS = {"users", *USER_OPTIONS["users"]["aliases"]}
-# What sending and starting the module takes is left out of the last slice, so that the task ends at its deadline.
+# The last slice is shorter by the time that sending and starting the module takes, so the task ends at its deadline.
 LONGEST_START_UP = 1.0
 
 
 class WaitingAction(ActionBase):
     """The action of a module that waits with ``Session.wait``."""
 
-    def run(self, tmp=None, task_vars=None):
+    def run(self, tmp: object = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         self._supports_async = True
         super().run(tmp, task_vars)
         if self._task.async_val:
@@ -34,10 +39,10 @@ class WaitingAction(ActionBase):
         result = self._slice(task_vars, seconds=SHORTEST_SLICE)
         return self._wait_on(began, result, task_vars) if "waiting" in result else result
 
-    def _wait_on(self, began, result, task_vars):
+    def _wait_on(self, began: float, result: Dict[str, Any], task_vars: Optional[Dict[str, Any]]) -> Dict[str, Any]:
         waiting = result.pop("waiting")
         outcome = Outcome.of(result)
-        # What comes before the waiting, such as adding the users, is not part of it.
+        # Work before the waiting, such as adding the users, does not count.
         start_up = min(time.monotonic() - began - outcome.elapsed, LONGEST_START_UP)
         began = time.monotonic() - outcome.elapsed
         deadline = began + waiting["total"]
@@ -68,15 +73,17 @@ class WaitingAction(ActionBase):
             result.update(failed=True, msg=problem)
         return result
 
-    def _slice(self, task_vars, **wait):
+    def _slice(self, task_vars: Optional[Dict[str, Any]], **wait: Any) -> Dict[str, Any]:
         options = dict(self._task.args)
         if "names" in wait:
-            # These are all that the module will look at; a list of all users would be sent again with each slice.
+            # The module looks at these names alone; the list of all users would be sent again with each slice.
             for name in USERS.intersection(options):
                 options[name] = []
-        return self._execute_module(module_args={**options, "_wait_slice": wait}, task_vars=task_vars)
+        result: Dict[str, Any] = self._execute_module(module_args={**options, "_wait_slice": wait}, task_vars=task_vars)
+        return result
 
-    def _show(self, text, task_vars):
+    def _show(self, text: str, task_vars: Optional[Dict[str, Any]]) -> None:
         if not self._task.no_log:
             # On stderr, as a callback may write a document to stdout.
-            Display().display("%s: %s" % (task_vars["inventory_hostname"], text), stderr=True)
+            host = (task_vars or {}).get("inventory_hostname", "")
+            Display().display("%s: %s" % (host, text), stderr=True)

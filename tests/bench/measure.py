@@ -40,7 +40,7 @@ SYNCED = 1000
 WATCHED_SECONDS = 3
 
 USER, REPLICATE, INFO, WAIT = (f"{runs.COLLECTION}.replicator_{name}" for name in ("user", "replicate", "info", "wait"))
-OBSERVE = f"{runs.COLLECTION}.replication_info"
+OBSERVE = f"{runs.COLLECTION}.node_info"
 NAMES_FILE = "/srv/names"
 BARE_CLIENT = "/srv/bare_client.py"
 BARE = f"/usr/bin/python3 {BARE_CLIENT} /run/still {NAMES_FILE}"

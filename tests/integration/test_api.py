@@ -208,8 +208,8 @@ def test_the_key_is_good_for_what_it_is_needed_for(api):
 def test_a_listener_that_gets_in_the_way_is_named(api):
     with api.pair.replaced({OWN_LISTENER: API}, [MX1]):
         (message,) = failures(api.setup("--check", replication_hosts=MX1))
-    assert f"it is '8080' (set in {OWN_LISTENER} line 4)" in message
-    assert f"doveadm_api_key is not the given one; it is set in {OWN_LISTENER} line 7" in message
+    assert f"{OWN_LISTENER} line 4 sets service/doveadm/inet_listener/http/port" in message
+    assert f"{OWN_LISTENER} line 7 sets doveadm_api_key" in message
 
 
 def test_it_is_closed_when_it_is_no_longer_asked_for(api):

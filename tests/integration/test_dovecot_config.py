@@ -3,9 +3,11 @@
 """Configuration files of a live Dovecot: what is valid is written, what is not leaves no trace."""
 
 import pytest
+from conftest import MX1
 
 TEST_FILE = "/etc/dovecot/conf.d/95-test.conf"
 SECRETS_FILE = "/etc/dovecot/test-secret.conf.ext"
+SHIM = "/usr/local/bin/doveconf"
 SECRET = 'se cret#1$x"y\\z'
 # The key of a setting that nothing here uses.
 KEY = {"ssl_key_password": SECRET}
@@ -55,6 +57,124 @@ def test_invalid_syntax_changes_nothing(host, check):
     assert state(host) == before
 
 
+@pytest.fixture
+def starts(pair):
+    """Count how often doveconf is started: a command of its name comes first on the PATH and keeps a list."""
+    script = '#!/bin/sh\necho "$*" >> /tmp/doveconf-starts\nexec /usr/bin/doveconf "$@"\n'
+    pair.lab.execute(MX1, "tee", SHIM, stdin=script)
+    pair.shell(f"chmod 755 {SHIM}")
+
+    def counted(run):
+        pair.shell("rm -f /tmp/doveconf-starts")
+        result = run()
+        return len(pair.shell("cat /tmp/doveconf-starts", check=False).stdout.splitlines()), result
+
+    yield counted
+    pair.shell(f"rm -f {SHIM} /tmp/doveconf-starts")
+
+
+def test_how_often_doveconf_is_started(host, starts):
+    content = "!include_try ../test-secret.conf.ext\nmail_max_userip_connections = 23\n"
+    expect = [{"setting": "mail_plugins", "contains": ["notify"], "protocols": ["lda", "lmtp", "imap"]}]
+    options = dict(expect=expect, secrets=KEY, secrets_file=SECRETS_FILE, require_iteration=True, loaded=True)
+    for check, changed, count in [(True, True, 2), (False, True, 3), (False, False, 1), (True, False, 1)]:
+        counted, result = starts(lambda check=check: config(host, content, check=check, **options))
+        assert (bool(result["files"]), counted) == (changed, count)
+
+
+OTHER_SPELLINGS = """
+mail_max_userip_connections = 007
+mail_attachment_min_size = 10MiB
+auth_cache_ttl = 60s
+login_proxy_timeout = 2000ms
+auth_debug = Y
+login_greeting = 'it is "x" # y'
+mail_log_prefix = "%s:  "
+postmaster_address = post\\
+  master
+ssl_cert = <nosuch.pem
+recipient_delimiter =
+service aggregator {
+  client_limit = 0100
+  fifo_listener /srv/other/fifo {
+    mode = 00600
+  }
+  inet_listener "of test" {
+    port = 0
+    address = 127.0.0.1, ::1
+  }
+}
+protocol pop3 {
+  pop3_uidl_format = %g
+}
+protocol lda {
+  mail_plugins = $mail_plugins
+  plugin {
+    of_test = lda
+  }
+}
+plugin {
+  of_test = other  # not in lda
+  of_test_empty =
+}
+namespace of_test {
+  prefix = x/
+  separator = /
+  mailbox "A B" {
+    auto = no
+  }
+}
+"""
+
+
+def test_other_spellings_are_the_same(host):
+    result = config(host, OTHER_SPELLINGS, check=True)
+    assert result["validated"], result["msg"]
+
+
+@pytest.mark.parametrize(
+    "content, problem",
+    [
+        (
+            "service aggregator {\n  fifo_listener x {\n    mode = 600\n  }\n}\n",
+            "mode should be '600', but it is '01130'",
+        ),
+        (
+            "# It has a reason.\nmail_max_userip_connections = 24\n",
+            f"should be '24', but it is '25' (set in /etc/dovecot/conf.d/96-test.conf line 1), not as in {TEST_FILE} "
+            "line 2: It has a reason",
+        ),
+        (
+            "protocol lda {\n  mail_max_userip_connections = 24\n}\n",
+            "mail_max_userip_connections should be '24', but inside protocol lda it is '26'",
+        ),
+        ("protocol submission {\n  mail_max_userip_connections = 24\n}\n", None),
+    ],
+)
+def test_what_is_written_must_be_in_force(host, content, problem):
+    later = "mail_max_userip_connections = 25\nprotocol lda {\n  mail_max_userip_connections = 26\n}\n"
+    host.shell(f"printf '{later}' > /etc/dovecot/conf.d/96-test.conf")
+    try:
+        before = state(host)
+        result = config(host, content, check=problem is None)
+        assert state(host) == before
+    finally:
+        host.shell("rm /etc/dovecot/conf.d/96-test.conf")
+    assert (problem or "") in result.get("msg", "") and bool(result.get("failed")) == bool(problem)
+
+
+def test_a_file_that_dovecot_does_not_read(host):
+    files = [{"path": "/etc/dovecot/of-test.conf", "content": "mail_max_userip_connections = 23\n"}]
+    assert "Dovecot does not read /etc/dovecot/of-test.conf" in host.module("dovecot_config", files=files)["msg"]
+
+
+def test_an_overriding_secret_is_not_shown(host):
+    content = "ssl_key_password = written\n"
+    result = config(host, content + "!include_try ../test-secret.conf.ext\n", secrets=KEY, secrets_file=SECRETS_FILE)
+    assert "ssl_key_password should be as written, but it is something else" in result["msg"]
+    assert "se cret" not in str(result)
+
+
 @pytest.mark.parametrize("check", [False, True])
 def test_an_expectation_not_met_changes_nothing(host, check):
     before = state(host)
@@ -94,7 +214,8 @@ def test_what_only_shows_in_place_is_put_back(host):
 
 def test_secrets(host):
     include = "!include_try ../test-secret.conf.ext\n"
-    config(host, include, secrets=KEY, secrets_file=SECRETS_FILE)
+    first = config(host, include, secrets=KEY, secrets_file=SECRETS_FILE)
+    assert not first.get("failed"), first["msg"]
     assert host.shell("doveconf -P -h ssl_key_password").stdout == SECRET + "\n"
     assert host.shell(f"stat -c '%a %U %G' {SECRETS_FILE}").stdout == "600 root root\n"
 

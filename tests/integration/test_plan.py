@@ -58,6 +58,7 @@ class Run:
             check=False,
         )
         self.code, self.output = done.returncode, done.stdout + done.stderr
+        assert not runs.own_deprecations(self.output)
         self.files = {path.name: path.read_bytes() for path in directory.iterdir() if path.name.startswith("plan")}
         self.markdown = self.files.get("plan.md", b"").decode()
         self.plan = json.loads(self.files.get("plan.json", b"null"))
@@ -96,7 +97,7 @@ def test_a_pair_in_order(pair, run):
     assert first.files == again.files == oldest.files
     assert sorted(first.files) == ["plan.json", "plan.md"]
     assert first.plan["result"] == "no changes" and "**Nothing would change.**" in first.markdown
-    assert first.plan["hosts"][MX1]["in_order"] == ["Write the configuration and have Dovecot validate it"]
+    assert first.plan["hosts"][MX1]["in_order"] == ["Write the configuration, which Dovecot validates"]
     assert first.plan["hosts"][MX1]["pair"] == "dovecot_replication"
     assert first.result["replication_result"]["changes"] == 0
 
@@ -111,15 +112,15 @@ def test_what_changes_and_its_exit_code(pair, run):
     assert (planned.code, red.code) == (0, 2) and planned.files == red.files
     assert "This ends red as replication_plan_fail_on_change is set" in red.output
     one, other = planned.changes(MX1), planned.changes(MX2)
-    written = one["Write the configuration and have Dovecot validate it"]
+    written = one["Write the configuration, which Dovecot validates"]
     assert written["files"] == [{"path": CONFIG, "action": "changed"}, {"path": SECRET, "action": "changed"}]
     assert (
         "+replication_max_conns = 7\n" in written["diff"]
         and "+doveadm_password = ********  # changed" in written["diff"]
     )
     assert one["Reload Dovecot"]["service"] == "dovecot"
-    assert one["See whom the reload puts on the replicator's list"]["added"] == [NEW]
-    assert list(other) == ["Write the configuration and have Dovecot validate it", "Reload Dovecot"]
+    assert one["Preview whom the reload puts on the replicator's list"]["added"] == [NEW]
+    assert list(other) == ["Write the configuration, which Dovecot validates", "Reload Dovecot"]
     assert planned.plan["counts"]["files"] == 3 and planned.plan["counts"]["users_added"] == 1
     assert "2 of 2 hosts would change (3 files, 1 user added, 2 services)" in planned.markdown
     if os.environ.get("MAILOPS_UPDATE_DOCS"):
@@ -165,15 +166,15 @@ def set_up_again(pair):
 def test_a_virgin_pair_and_the_way_back(pair, run):
     """Users are those of the userdb, as no replicator has a list yet. No secret shows, at whatever verbosity."""
     decommission = run(PLAN, replication_plan_of="decommission")
-    written = decommission.changes(MX1)["Write the configuration and have Dovecot validate it"]
+    written = decommission.changes(MX1)["Write the configuration, which Dovecot validates"]
     assert {item["action"] for item in written["files"]} == {"removed"}
     gone = run(APPLY, replication_plan_of="decommission", replication_plan_file="plan.json")
     assert gone.code == 0 and gone.files == decommission.files, gone.output
 
     planned = run(PLAN, "-vvv", replication_secret=CANARY)
     changes = planned.changes(MX2)
-    assert changes["See whom the reload puts on the replicator's list"]["added"] == EVERYONE
-    files = changes["Write the configuration and have Dovecot validate it"]["files"]
+    assert changes["Preview whom the reload puts on the replicator's list"]["added"] == EVERYONE
+    files = changes["Write the configuration, which Dovecot validates"]["files"]
     assert {item["action"] for item in files} == {"created"}
     # The plan is the same, whatever the secret is.
     done = run(APPLY, replication_plan_digest=planned.plan["digest"])
@@ -194,7 +195,7 @@ def test_a_host_without_dovecot(pair, run):
         assert planned.code == 0, planned.output
         assert planned.changes(MX2)["Install Dovecot"]["kind"] == "packages"
         reasons = {item["task"]: item["why"] for item in planned.plan["hosts"][MX2]["not_previewed"]}
-        assert "See whom the reload puts on the replicator's list" in reasons
+        assert "Preview whom the reload puts on the replicator's list" in reasons
         assert planned.plan["hosts"][MX1]["result"] == "no changes"
     finally:
         pair.shell(

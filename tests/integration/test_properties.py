@@ -110,12 +110,12 @@ class Model:
         wanted = self.wanted()
         if exclusive and self.mask is not None and any(not matches(self.mask, name) for name in wanted):
             raise Refused
-        doubles = set()
+        duplicate_spellings = set()
         if self.users is None or self.task["check_userdb"]:
-            doubles = {name for name in self.before if account(name) in wanted and name not in wanted}
+            duplicate_spellings = {name for name in self.before if account(name) in wanted and name not in wanted}
         if exclusive:
-            doubles |= {name for name in self.before if matches(self.mask or "*", name)} - wanted
-        return (self.before - doubles) | wanted, set()
+            duplicate_spellings |= {name for name in self.before if matches(self.mask or "*", name)} - wanted
+        return (self.before - duplicate_spellings) | wanted, set()
 
     def unwanted(self):
         if self.users is None:

@@ -24,7 +24,7 @@ def test_dovecot_without_a_replicator(host_without_replicator, name, transport):
     assert "removed in 2.4.0" in result["msg"] and "stay on Dovecot 2.3" in result["msg"]
 
 
-@pytest.mark.parametrize("name, options", [("replication_info", {}), ("mailbox_probe", {"user": "a", "token": "t"})])
+@pytest.mark.parametrize("name, options", [("node_info", {}), ("mailbox_probe", {"user": "a", "token": "t"})])
 def test_what_looks_at_the_host_without_a_replicator(host_without_replicator, name, options):
     result = host_without_replicator.module(name, **options)
     assert result["failed"] and "removed in 2.4.0" in result["msg"]

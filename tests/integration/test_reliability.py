@@ -99,7 +99,7 @@ def test_a_full_sync_is_asked_for_again_in_full(tidied):
 def test_dovecot_that_does_not_come_back(tidied):
     with tidied.silent(), tidied.later(1, "systemctl stop dovecot"):
         result = tidied.agent().module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=6)
-    gone = tidied.agent().module("replicator_wait", users=[ALICE], timeout=30)
+    gone = tidied.agent().module("replicator_wait", users=[ALICE], wait_timeout=30)
     tidied.shell("systemctl start dovecot")
     assert result["failed"] and result["pending_users"] == [ALICE] and result["elapsed"] >= 6
     assert "could not be asked any more" in result["msg"] and "start Dovecot" in result["msg"]
@@ -130,7 +130,7 @@ def test_the_network_cut_in_the_middle_of_a_sync(tidied):
         tidied.agent().module("replicator_replicate", users=[ALICE], priority="high")
         assert tidied.shell("sleep 1; ss -Htn state established '( dport = :12345 )'").stdout.strip()
         with tidied.cut_off(), tidied.wakes_up(0):
-            result = tidied.agent().module("replicator_wait", users=[ALICE], timeout=5)
+            result = tidied.agent().module("replicator_wait", users=[ALICE], wait_timeout=5)
             assert result["failed"] and result["pending_users"] == [ALICE], result
     again = tidied.agent().module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=120)
     assert again["synced_users"] == [ALICE], again
@@ -168,7 +168,7 @@ def known(still):
 def test_the_replicator_killed_in_the_middle_of_a_long_answer(fifty_thousand):
     """A part of the list is never taken for all of it, even where the rest is to be removed."""
     still = fifty_thousand
-    fault = at_step(4, [f"{MODULE_UTILS}._line_socket@LineSocket#_receive"], KILL_STILL)
+    fault = at_step(4, [f"{MODULE_UTILS}._common.line_socket@LineSocket#_receive"], KILL_STILL)
     for name, options in {
         "replicator_user": dict(users=MANY[:10], exclusive=True, check_userdb=False),
         "replicator_info": dict(user_mask="*"),
@@ -183,7 +183,7 @@ def test_the_replicator_killed_in_the_middle_of_a_long_answer(fifty_thousand):
 def test_the_replicator_killed_between_two_commands(fifty_thousand):
     still = fifty_thousand
     new = [f"new{number:03}@x.org" for number in range(200)]
-    fault = at_step(150, [f"{MODULE_UTILS}._socket_client@SocketClient#_command"], KILL_STILL)
+    fault = at_step(150, [f"{MODULE_UTILS}._replicator.socket_client@SocketClient#_command"], KILL_STILL)
     result = still.module("replicator_user", users=new, check_userdb=False, fault=fault)
     assert result["failed"] and "closed the connection during REPLICATE" in result["msg"], result
     assert known(still) >= len(MANY)
@@ -193,10 +193,10 @@ def test_the_replicator_killed_between_two_commands(fifty_thousand):
 
 
 FULL_STEPS = [
-    f"{MODULE_UTILS}._guard@Guard#watch",
-    f"{MODULE_UTILS}._socket_client@SocketClient#_command",
-    f"{MODULE_UTILS}._guard@Guard#release",
-    f"{MODULE_UTILS}._guard@Guard#close",
+    f"{MODULE_UTILS}._common.guard@Guard#watch",
+    f"{MODULE_UTILS}._replicator.socket_client@SocketClient#_command",
+    f"{MODULE_UTILS}._common.guard@Guard#release",
+    f"{MODULE_UTILS}._common.guard@Guard#close",
 ]
 
 
@@ -231,10 +231,31 @@ def test_the_replicator_killed_in_the_middle_of_a_full_sync(still):
     still.have_users({"someone": ""})
     names = ["one@x.org"]
     still.module("replicator_user", users=names, check_userdb=False)
-    fault = at_step(2, [f"{MODULE_UTILS}._socket_client@SocketClient#_command"], KILL_STILL)
+    fault = at_step(2, [f"{MODULE_UTILS}._replicator.socket_client@SocketClient#_command"], KILL_STILL)
     result = still.module("replicator_replicate", users=names, full=True, check_userdb=False, fault=fault)
     assert result["failed"] and "closed the connection" in result["msg"]
     assert is_listed(still, *names)
+
+
+def test_the_connection_cut_in_the_middle_of_a_full_sync_for_good(still):
+    """Dovecot is stopped between REMOVE and REPLICATE, and the guard gives up; the user is named, with the way back."""
+    still.have_users({"someone": ""})
+    names = ["one@x.org", "two words@x.org"]
+    still.module("replicator_user", users=names, check_userdb=False)
+    stop = f"subprocess.check_call(['sh', '-c', 'doveadm -c {still.CONFIG} stop; {GONE}'])"
+    # The calls: REMOVE and REPLICATE of the first, REMOVE and REPLICATE of the second.
+    fault = at_step(4, [f"{MODULE_UTILS}._replicator.socket_client@SocketClient#_command"], stop)
+    fault = f"import {MODULE_UTILS}._common.guard as g; g.PERSISTENCE = 2\n{fault}"
+    try:
+        result = still.module("replicator_replicate", users=names, full=True, check_userdb=False, fault=fault)
+    finally:
+        still.agent.shell(f"dovecot -c {still.CONFIG} > /dev/null 2>&1")
+    assert result["failed"] and "closed the connection during REPLICATE" in result["msg"], result
+    assert "two words@x.org may be off the list" in result["msg"] and "one@x.org may" not in result["msg"]
+    (command,) = re.findall(r"`(doveadm replicator replicate .*)`", result["msg"])
+    assert not is_listed(still, names[1], seconds=0)
+    still.agent.shell(command.replace("doveadm", f"doveadm -c {still.CONFIG}", 1))
+    assert is_listed(still, names[1])
 
 
 def test_the_socket_replaced(still):
@@ -310,13 +331,13 @@ def test_the_clock_set_back(still, transport):
 
 # --- files of the configuration ---
 
-VALIDATIONS = ["validate_staged", "validate"]
 WRITE_STEPS = [
     *["os#rename", "os#link", "os#fsync", "tempfile#mkstemp"],
-    *[f"{MODULE_UTILS}._config_files@Swap#{name}" for name in ("swap", "clean")],
-    *[f"{MODULE_UTILS}._guard@Guard#{name}" for name in ("watch", "release", "close")],
-    f"{MODULE_UTILS}._loaded@Loaded#mark",
-    *[f"ansible_collections.{runs.COLLECTION}.plugins.modules.dovecot_config#{name}" for name in VALIDATIONS],
+    *[f"{MODULE_UTILS}._config.files@Swap#{name}" for name in ("swap", "clean")],
+    *[f"{MODULE_UTILS}._common.guard@Guard#{name}" for name in ("watch", "release", "close")],
+    f"{MODULE_UTILS}._config.loaded@Loaded#mark",
+    # Of the copy, and of the files where they are.
+    f"{MODULE_UTILS}._config.check#check",
 ]
 A, B, C = (f"/etc/dovecot/conf.d/9{number}-test.conf" for number in (5, 6, 7))
 SECRET_FILE = "/etc/dovecot/test-secret.conf.ext"
@@ -437,7 +458,7 @@ def kill(play):
     play.communicate()
 
 
-def incarnation(pair, host=MX1):
+def socket_identity(pair, host=MX1):
     return pair.shell("stat -c '%i %y' /run/dovecot/config", host).stdout
 
 
@@ -452,18 +473,18 @@ def test_a_play_killed_between_writing_and_reloading(tidied):
             assert time.monotonic() < deadline and play.poll() is None
             time.sleep(0.2)
         time.sleep(1)
-        before = incarnation(tidied)
+        before = socket_identity(tidied)
         assert play.poll() is None, "it waits for the running sync before it reloads"
         kill(play)
     try:
-        assert incarnation(tidied) == before
+        assert socket_identity(tidied) == before
         announced = tidied.play("setup", "--check", "--diff", replication_hosts=MX1, **settings)
-        assert incarnation(tidied) == before
+        assert socket_identity(tidied) == before
         done = tidied.play("setup", replication_hosts=MX1, **settings)
         assert changes(succeeded(announced)) == changes(succeeded(done)) and len(changes(done)) == 2, changes(done)
         diffs = [line["result"]["diff"] for line in announced if line["result"].get("diff")]
         assert "running with an older configuration" in str(diffs)
-        assert incarnation(tidied) != before
+        assert socket_identity(tidied) != before
         assert changes(succeeded(tidied.play("setup", replication_hosts=MX1, **settings))) == []
     finally:
         succeeded(tidied.play("setup"))

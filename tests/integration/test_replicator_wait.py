@@ -37,7 +37,7 @@ def test_a_running_sync_is_not_idle_though_all_queues_are_empty(pair):
     with pair.silent():
         pair.module("replicator_replicate", users=[ALICE])
         overview = pair.module("replicator_info")["overview"]
-        result = pair.module("replicator_wait", timeout=1)
+        result = pair.module("replicator_wait", wait_timeout=1)
         others = pair.module("replicator_wait", users=[BOB, CAROL], wait_timeout=1)
     assert not any(count for state, count in overview.items() if state != "known_users")
     assert result["failed"] and result["pending_users"] == [ALICE]
@@ -51,7 +51,7 @@ def test_a_failed_user_is_idle_but_not_synced(pair):
         pair.module("replicator_replicate", users=[BOB], wait=True)
     assert pair.module("replicator_wait")["failed_users"] == [BOB]
     assert pair.module("replicator_wait", until="synced", max_failed=1)["failed_users"] == [BOB]
-    for options in [dict(until="synced", timeout=1), dict(max_failed=0), dict(until="synced", max_failed=0)]:
+    for options in [dict(until="synced", wait_timeout=1), dict(max_failed=0), dict(until="synced", max_failed=0)]:
         result = pair.module("replicator_wait", **options)
         assert result["failed"] and result["failed_users"] == [BOB] and BOB in result["msg"]
         assert result["elapsed"] >= 1 or "max_failed" in options, "more failures than accepted end the wait at once"
@@ -150,7 +150,7 @@ def test_waiting_in_the_background(pair):
         (dict(users=[ALICE], user_mask="*"), "mutually exclusive"),
         (dict(users=["a*"]), "user_mask"),
         (dict(until="done"), "idle, synced"),
-        (dict(timeout="soon"), "timeout"),
+        (dict(wait_timeout="soon"), "wait_timeout"),
     ],
 )
 def test_what_makes_no_sense_is_refused(pair, options, words):

@@ -156,6 +156,29 @@ def iteration_is_explained_and_mended(pair, iterate, settings_file):
     return failures(without)
 
 
+def a_null_among_the_names_is_refused(pair):
+    """Dovecot's own line says what is wrong. Nothing is written, and check mode says the same."""
+    nullable = "CREATE TABLE IF NOT EXISTS nameless (email TEXT); INSERT INTO nameless VALUES (NULL)"
+    for host in HOSTS:
+        script = "import sqlite3\nwith sqlite3.connect('/etc/dovecot/users.sqlite') as database:\n"
+        script += f"    database.executescript({nullable!r})\n"
+        pair.lab.execute(host, "python3", "-", stdin=script)
+        pair.shell(
+            f"echo 'iterate_query = SELECT email AS user FROM nameless' >> {SQL}; systemctl restart dovecot", host
+        )
+    before = pair.shell("ls -lR --time-style=full-iso /etc/dovecot").stdout
+    for options in (["--check"], []):
+        messages = failures(pair.play("setup", *options))
+        assert len(messages) == 2 and all("NULL" in message and "iterate_query" in message for message in messages)
+    assert pair.shell("ls -lR --time-style=full-iso /etc/dovecot").stdout == before
+    pair.shell("systemctl stop dovecot")
+    try:
+        results = pair.play("setup", "--check", "--limit", MX1)
+        assert "was not asked whether its userdb lists" in str(results)
+    finally:
+        pair.shell("systemctl start dovecot")
+
+
 def test_an_sql_userdb(configured):
     with configured.replaced({AUTH: SQL_AUTH, SQL: SQL_SETTINGS}):
         for host in HOSTS:
@@ -164,7 +187,12 @@ def test_an_sql_userdb(configured):
             configured.shell(f"chmod 640 {SQL}; chgrp dovecot {SQL}", host)
         iterate = {"driver": "sql", "file": SQL, "query": "SELECT email AS user FROM mailboxes"}
         messages = iteration_is_explained_and_mended(configured, iterate, SQL)
+        a_null_among_the_names_is_refused(configured)
+    for host in HOSTS:
+        configured.shell("systemctl restart dovecot", host)
     assert len(messages) == 2 and all("SQL needs iterate_query" in message for message in messages)
+    # Dovecot's own line says which query has failed.
+    assert all("Iterate query failed: no such table: users" in message for message in messages)
 
 
 LDAP_AUTH = SQL_AUTH.replace("sql", "ldap")
@@ -239,28 +267,56 @@ userdb {
 """
 
 
+def accounts_that_cannot_have_mail_are_named(pair, variables):
+    """Also where the administrator has accepted them. One whose mail cannot be read does not end the run."""
+    for host in HOSTS:
+        pair.module("replicator_user", host, user_mask="*@*", state="absent")
+    assert findings(pair.play("verify", **variables)) == []
+    pair.shell("mv /home/fritz/Maildir /home/fritz/kept; touch /home/fritz/Maildir")
+    # The first run has its sync fail, and the next one finds it failing.
+    assert {item["id"] for item in findings(pair.play("verify", **variables))} == {"sync_failed"}
+    found = findings(pair.play("verify", **variables))
+    assert "fritz" in next(item["evidence"] for item in found if item["id"] == "mail_unreadable")
+    pair.shell("rm /home/fritz/Maildir; mv /home/fritz/kept /home/fritz/Maildir")
+    accepting = {**variables, "replication_first_valid_uid": 998, "replication_require_iteration": False}
+    found = findings(pair.play("setup", **accepting, replication_verify=True))
+    assert (MX1, "accounts_without_mail") in [(item["host"], item["id"]) for item in found]
+    assert "systemd-network" in next(item["evidence"] for item in found if item["id"] == "accounts_without_mail")
+
+
+def findings(results):
+    """The findings that a run has concluded."""
+    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
+
+
 def test_users_of_the_system(configured):
     """Each owns its mail; a group that they share may announce it. ``nobody`` stays off the list."""
     for host in HOSTS:
         configured.shell(
-            "groupadd mailusers; useradd -m -u 6001 -G mailusers erna; useradd -m -u 6002 -G mailusers fritz", host
+            "groupadd mailusers; useradd -m -u 6001 -G mailusers erna; useradd -m -u 6002 -G mailusers fritz; "
+            # The uid of the lab's vmail is one of people, too.
+            "usermod -a -G mailusers vmail",
+            host,
         )
     socket = {"mode": "0660", "user": "root", "group": "mailusers"}
     variables = {
         "replication_doveadm_socket": socket,
         "replication_notify_socket": socket,
         "replication_notify_fifo": socket,
+        "replication_first_valid_uid": 1000,
         "replication_last_valid_uid": 65533,
     }
     with configured.replaced({AUTH: SYSTEM_AUTH, LOCAL: "mail_location = maildir:~/Maildir\n"}):
         results = succeeded(configured.play("setup", **variables))
         assert len([change for change in changes(results) if "Reload" in change[1]]) == 2
-        assert "nobody" not in configured.listed() and {"erna", "fritz"} <= set(configured.listed())
+        assert {"erna", "fritz"} <= set(configured.listed())
+        assert not {"nobody", "systemd-network"}.intersection(configured.listed())
         crosses_both_ways(configured, "erna")
         assert configured.module("replicator_replicate", users=["erna", "fritz"], wait=True)["synced_users"] == [
             "erna",
             "fritz",
         ]
+        accounts_that_cannot_have_mail_are_named(configured, variables)
     for host in HOSTS:
         configured.shell("userdel -r erna; userdel -r fritz; groupdel mailusers", host)
 
@@ -439,10 +495,12 @@ def test_running_syncs_end_before_a_reload(configured):
         results = configured.play("setup", replication_hosts=MX1, replication_max_conns=4, replication_sync_patience=6)
         assert time.monotonic() - began >= 6
     succeeded(results)
-    assert [line for line in results if line["task"].endswith("Let running syncs end")][0]["result"][
+    assert [line for line in results if line["task"].endswith("Wait for running syncs")][0]["result"][
         "pending_users"
     ] == [ALICE]
-    assert configured.module("replicator_wait", users=[ALICE], until="synced", timeout=60)["synced_users"] == [ALICE]
+    assert configured.module("replicator_wait", users=[ALICE], until="synced", wait_timeout=60)["synced_users"] == [
+        ALICE
+    ]
 
 
 def test_absent_gives_back_what_was_there(configured):

@@ -104,7 +104,7 @@ def test_a_user_that_is_only_added_is_not_done(still):
     add(still, A)
     (user,) = still.module("replicator_info", user_mask="*")["users"]
     assert user["priority"] == "none" and not user["running"] and not user["failed"]
-    assert still.module("replicator_wait", timeout=0)["pending_users"] == [A]
+    assert still.module("replicator_wait", wait_timeout=0)["pending_users"] == [A]
 
 
 def test_a_replicator_that_never_starts_a_sync(still):
@@ -117,13 +117,13 @@ def test_many_users_are_waited_for_with_few_reads_of_the_list(still):
     names = [f"user{number:05}@x.org" for number in range(2000)]
     still.module("replicator_user", users=names, check_userdb=False)
     counted = (
-        "import ansible_collections.mailops.dovecot_replication.plugins.module_utils._socket_client as c\n"
+        "import ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.socket_client as c\n"
         "right = c.SocketClient._paragraph; polls = []\n"
         "def counting(self, *fields):\n    polls.append(fields); open('/srv/polls', 'w').write(str(len(polls)))\n"
         "    return right(self, *fields)\n"
         "c.SocketClient._paragraph = counting"
     )
-    result = still.module("replicator_wait", timeout=5, fault=counted)
+    result = still.module("replicator_wait", wait_timeout=5, fault=counted)
     assert result["failed"] and len(result["pending_users"]) >= 2000 and "and" in result["msg"]
     assert int(still.agent.shell("cat /srv/polls")) < 25
 
@@ -147,7 +147,7 @@ def test_a_dead_auth_process_is_no_empty_userdb(still):
     [
         ("replicator_info", dict(timeout=0), "timeout"),
         ("replicator_info", dict(limit=-1), "limit"),
-        ("replicator_wait", dict(timeout=-1), "timeout"),
+        ("replicator_wait", dict(wait_timeout=-1), "wait_timeout"),
         ("replicator_wait", dict(max_failed=-1), "max_failed"),
         ("replicator_replicate", dict(users=[A], wait_timeout=-1), "wait_timeout"),
         ("replicator_replicate", dict(users=[A], max_age="-5m"), "max_age"),

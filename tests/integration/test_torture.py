@@ -34,7 +34,7 @@ on_least_loaded = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
 
 RELOADING = [
     "mailops.dovecot_replication.replication : Reload Dovecot",
-    "mailops.dovecot_replication.replication : Write the configuration and have Dovecot validate it",
+    "mailops.dovecot_replication.replication : Write the configuration, which Dovecot validates",
 ]
 
 
@@ -214,8 +214,10 @@ def test_a_secret_is_seen_nowhere(tidied, tmp_path):
         assert run("setup") != 0
         tidied.shell("rm /etc/dovecot/conf.d/99-broken.conf")
         with tidied.stopped(MX2):
-            run("verify")
-        assert run("decommission", "-e", "replication_confirm=true", "--check") in (0, 2)
+            assert run("verify") == 2
+        # The syncs that MX2 has missed would stop what follows.
+        assert run("resync") == 0
+        assert run("decommission", "--check") == 0
     finally:
         for sampler in samplers:
             sampler.close()
@@ -300,7 +302,7 @@ def many_accounts(pair, users):
     )
     agent = pair.agent()
     assert not agent.module("replicator_user", user_mask="*", wait=True, wait_timeout=300)["failed"]
-    assert not agent.module("replicator_wait", until="synced", timeout=300)["failed"]
+    assert not agent.module("replicator_wait", until="synced", wait_timeout=300)["failed"]
     try:
         yield
     finally:
@@ -391,11 +393,11 @@ def test_mail_that_never_stops(tidied, where):
 # --- long life ---
 
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Dpkg::Options::=--force-confold"
-BACKPORTS = "deb http://deb.debian.org/debian bookworm-backports main"
+MIRROR = "$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)"
 UPGRADES = {
     "2.3.19.1": "sed -i 's/bullseye-security/bookworm-security/; s/bullseye/bookworm/' /etc/apt/sources.list "
     f"&& apt-get update && {INSTALL} dovecot-core dovecot-imapd dovecot-lmtpd",
-    "2.3.21.1": f"echo '{BACKPORTS}' > /etc/apt/sources.list.d/backports.list "
+    "2.3.21.1": f'echo "deb {MIRROR} bookworm-backports main" > /etc/apt/sources.list.d/backports.list '
     f"&& apt-get update && {INSTALL} -t bookworm-backports dovecot-core dovecot-imapd dovecot-lmtpd",
 }
 

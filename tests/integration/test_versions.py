@@ -79,8 +79,8 @@ def test_everything_runs_on(pair, series, version, tmp_path):
     assert ALICE in module("replicator_info", user_mask="a*", transport="doveadm")["users"][0]["username"]
     assert ALICE in module("replicator_wait", until="synced")["synced_users"]
     assert module("mailbox_info", users=[ALICE])["users"][0]["messages"] > 0
-    assert module("replication_info")["peer"]["stage"] == "ok"
-    assert module("mailbox_probe", user=ALICE, token="version", state="arrived", seconds=0)["found"] is False
+    assert module("node_info")["peer"]["stage"] == "ok"
+    assert module("mailbox_probe", user=ALICE, token="version", state="arrived", wait_timeout=0)["found"] is False
     written = dict(
         files=[dict(path="/etc/dovecot/conf.d/50-version.conf", content="mail_max_userip_connections = 11\n")]
     )

@@ -186,12 +186,14 @@ class Controller:
         settings = {"suppress_ansible_output": True, "suppress_output_file": False, "pexpect_timeout": 0.2}
         _write(directory / "env" / "settings", json.dumps(settings))
         events = []
+        killed = []
 
         def is_canceled():
-            if not (canceled and canceled(events)):
-                return False
-            _kill_all(directory)
-            return True
+            # The runner asks again until it sees that the job has ended, and goes by the last answer.
+            if not killed and canceled and canceled(events):
+                _kill_all(directory)
+                killed.append(True)
+            return bool(killed)
 
         run = ansible_runner.run(
             private_data_dir=str(directory),

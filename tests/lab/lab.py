@@ -79,7 +79,7 @@ def run(*argv, stdin=None, check=True, timeout=600):
 
 
 @contextlib.contextmanager
-def alone():
+def exclusive_lock():
     """Let one process at a time prepare what all labs share: packages, images, networks."""
     STATE.mkdir(exist_ok=True)
     with open(STATE / "lock", "w") as lock:
@@ -196,7 +196,8 @@ def base_image(engine, debian):
     tag = f"localhost/{PREFIX}-base:{debian}"
     if engine.exists("image", tag):
         return tag
-    public = f"docker.io/library/debian:{debian}"
+    # By its short name: the engine's own configuration says which registries have it.
+    public = f"debian:{debian}"
     say(f"pulling {public}")
     if engine("pull", public, check=False, timeout=PULL_SECONDS).returncode == 0:
         engine("tag", public, tag)
@@ -211,7 +212,7 @@ def base_image(engine, debian):
         raise LabError(f"{public} cannot be pulled, and debootstrap needs root. {self_help(tag)}")
     with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
         root = os.path.join(directory, "root")
-        run("debootstrap", "--variant=minbase", debian, root)
+        run("debootstrap", "--variant=minbase", debian, root, *own_mirror())
         archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
         imported = subprocess.run(
             [engine.command, "import", "-", tag], stdin=archive.stdout, capture_output=True, check=False
@@ -219,6 +220,15 @@ def base_image(engine, debian):
         if archive.wait() or imported.returncode:
             raise LabError(f"{engine.command} import failed: {imported.stderr.decode(errors='replace')}")
     return tag
+
+
+def own_mirror():
+    """The mirror of Debian that this machine's own sources name, in a list; an empty one where they name none."""
+    if not shutil.which("apt-get"):
+        return []
+    of_debian = ["Origin: Debian", "Label: Debian"]
+    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI)", *of_debian, check=False)
+    return targets.stdout.split()[:1]
 
 
 def self_help(tag):
@@ -263,7 +273,7 @@ class Lab:
 
     def __init__(self, name):
         self.name = name + os.environ.get("MAILOPS_LAB_SUFFIX", "")
-        with alone():
+        with exclusive_lock():
             self.engine = Engine.find()
         self.network = f"{PREFIX}-{self.name}"
         self.directory = STATE / self.name
@@ -278,7 +288,7 @@ class Lab:
 
     def up(self, release="bookworm", hosts=("mx1", "mx2")):
         """Start the hosts (short names) and return them as a list of Host."""
-        with alone():
+        with exclusive_lock():
             image = host_image(self.engine, release)
             if not self.engine.exists("network", self.network):
                 self._create_network()

@@ -13,7 +13,11 @@ export DEBIAN_FRONTEND=noninteractive
 rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
 
 if [ "${2:-}" = backports ]; then
-    echo "deb http://deb.debian.org/debian $release-backports main" > /etc/apt/sources.list.d/backports.list
+    # From the mirror that the image's own sources name.
+    # shellcheck disable=SC2016
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)
+    : "${mirror:?The sources of this image name no mirror for $release-backports. Add one to /etc/apt/sources.list in it.}"
+    echo "deb $mirror $release-backports main" > /etc/apt/sources.list.d/backports.list
     printf 'Package: dovecot-*\nPin: release n=%s-backports\nPin-Priority: 600\n' "$release" \
         > /etc/apt/preferences.d/dovecot
 fi

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,12 +18,15 @@ import uuid
 import zipfile
 from pathlib import Path
 
+import returned
 from lab import HERE, LabError
 
 ROOT = HERE.parents[1]
 COLLECTION = "mailops.dovecot_replication"
 MAILHOST = HERE / "mailhost.yml"
 ARRIVAL_SECONDS = 10
+# Deprecations that are not of this collection's making: of other collections, and of interpreters.
+OF_OTHERS = re.compile(r"removed from (collection )?'?(?!ansible\.builtin|mailops\.)\w+\.\w+|[Pp]ython interpreter")
 
 
 def environment(commands=None, **extra):
@@ -37,7 +41,7 @@ def environment(commands=None, **extra):
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
-        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_DEPRECATION_WARNINGS": "true",
         **extra,
     }
 
@@ -82,6 +86,15 @@ def play(lab, inventory, playbook, *options, commands=None, **extra):
         check=False,
     )
     return _results(done)
+
+
+def own_deprecations(shown):
+    """The deprecation warnings in what a run has shown that the code of this collection causes."""
+    # Ansible breaks long lines.
+    told = [
+        " ".join(part.split()) for part in re.findall(r"\[DEPRECATION WARNING\]:?(.*?)(?=\n\[|\n\n|\Z)", shown, re.S)
+    ]
+    return [text for text in told if not OF_OTHERS.search(text)]
 
 
 def failures(results):
@@ -154,6 +167,8 @@ class Agent:
         arguments = {key: value for key, value in arguments.items() if value is not None}
         arguments["_ansible_check_mode"] = check
         result = self._answer(module=name, arguments=arguments, fault=fault)
+        see_no_deprecation(result)
+        returned.check(f"{COLLECTION}.{name}", result)
         # Since ansible-core 2.19 a module gives its warnings as objects, which a controller turns into text.
         texts = [text if isinstance(text, str) else text["event"]["msg"] for text in result.pop("warnings", [])]
         return {"failed": False, "changed": False, **result, **({"warnings": texts} if texts else {})}
@@ -195,7 +210,25 @@ def _results(done):
     results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if not results:
         raise LabError(f"no result from {done.args}:\n{done.stdout}\n{done.stderr}")
+    assert not (deprecations := own_deprecations(done.stderr)), deprecations
+    for line in results:
+        see_no_deprecation(line["result"])
+        if line["status"] in ("ok", "failed"):
+            returned.check(line["action"], {**line["result"], "failed": line["status"] == "failed"})
     return results
+
+
+def see_no_deprecation(result):
+    """Fail when a result of a module holds a deprecation that the code of this collection causes."""
+    for part in [result, *result.get("results", [])]:
+        told = part.get("deprecations", []) if isinstance(part, dict) else []
+        own = [entry for entry in told if deprecator(entry) in ("", "ansible.builtin", COLLECTION)]
+        assert not own, own
+
+
+def deprecator(entry):
+    """The collection that announces a deprecation in a result, empty where that is not said."""
+    return entry.get("collection_name") or (entry.get("deprecator") or {}).get("resolved_name") or ""
 
 
 def deliver(lab, host, user, token):

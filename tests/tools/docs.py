@@ -47,7 +47,7 @@ def page_of(path):
     name = path.relative_to(ROOT).as_posix()
     if name in GUESTS or name in REFERENCE:
         return GUESTS.get(name) or REFERENCE[name]
-    module = re.fullmatch(r"plugins/(modules|filter|callback)/([a-z]\w+)\.(?:py|yml)", name)
+    module = re.fullmatch(r"plugins/(modules|filter|lookup|callback)/([a-z]\w+)\.(?:py|yml)", name)
     if module:
         return f"reference/{module[2]}_{module[1].removesuffix('s')}.rst"
     return path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) and path.suffix != ".yml" else None

@@ -16,7 +16,17 @@ from cores import BETWEEN, CORES, ENDS, NEWEST, OLDEST  # noqa: E402
 
 COLLECTION = "mailops.dovecot_replication"
 MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
-REPLICATOR_MODULES = [name for name in MODULES if name not in ("dovecot_config", "mailhost_info", "replication_plan")]
+# Modules without the common options.
+OTHERS = (
+    "dovecot_config",
+    "replication_adopt",
+    "replication_pair",
+    "replication_plan",
+    "replication_result",
+    "replication_status",
+    "replication_verify",
+)
+REPLICATOR_MODULES = [name for name in MODULES if name not in OTHERS]
 
 
 def test_each_trap_has_a_test_that_exists():

@@ -34,7 +34,12 @@ def test_each_variable_of_the_role_is_described_and_used():
     for path in ROLE.rglob("*"):
         if path.parent.name in ("tasks", "handlers", "vars", "templates"):
             # Not what is its own (__replication_...), nor a module (mailops.dovecot_replication.replication_...).
-            used |= set(re.findall(r"(?<![\w.])replication_\w+", path.read_text()))
+            used |= set(re.findall(r"(?<![\w.])replication_\w+|(?<=side[.])replication_\w+", path.read_text()))
+    # What decides for the role reads them as fields of a Side, or as the keys of a table.
+    named = re.compile(r"(?:\b(?:self|side)[.]|^    \")(replication_\w+)", re.M)
+    for name in ("_side", "_pair", "_refusals"):
+        source = (ROOT / "plugins" / "plugin_utils" / f"{name}.py").read_text()
+        used |= set(named.findall(source))
     assert used - NO_VARIABLES == set(OPTIONS)
 
 

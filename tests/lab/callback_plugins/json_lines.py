@@ -8,6 +8,8 @@ import time
 from ansible.parsing.ajson import AnsibleJSONEncoder
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.mailops.dovecot_replication.plugins.callback.plan import seen
+
 DOCUMENTATION = """
 name: json_lines
 type: stdout
@@ -32,14 +34,15 @@ class CallbackModule(CallbackBase):
         self._began[host.get_name(), task._uuid] = time.monotonic()
 
     def _print(self, status, result):
-        began = self._began.get((result._host.get_name(), result._task._uuid), time.monotonic())
+        host, task, values = seen(result)
+        began = self._began.get((host.get_name(), task._uuid), time.monotonic())
         line = {
             "seconds": round(time.monotonic() - began, 3),
-            "host": result._host.get_name(),
-            "task": result._task.get_name(),
-            "action": result._task.action,
+            "host": host.get_name(),
+            "task": task.get_name(),
+            "action": task.action,
             "status": status,
-            "result": result._result,
+            "result": values,
         }
         self._display.display(json.dumps(line, cls=AnsibleJSONEncoder, sort_keys=True))
 

@@ -5,8 +5,8 @@
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.action import replication_plan as action
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_model as model
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_file as model
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_recorder
 
 COLLECTION = {"name": "mailops.dovecot_replication", "version": "1.2.3"}

@@ -20,28 +20,31 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils import (
-    _config_source,
-    _http_client,
-    _line_socket,
-    _protocol,
-    _replica,
-    _rows,
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common import line_socket
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.durations import (
+    iso_time,
+    parse_duration,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._doveconf import parse_version
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._durations import iso_time, parse_duration
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._guard import last_told
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._http_client import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.guard import last_told
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import source as config_source
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import NONSENSE
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mailboxes import Mailboxes, rows_in
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import replica
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import http_client, protocol
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import rows as json_rows
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.http_client import (
     HttpApi,
     HttpClient,
     HttpUserdb,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail_readers import NONSENSE
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mailboxes import Mailboxes, rows_in
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._names import mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._socket_client import SocketClient
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._userdb import USERDB_SOCKET, Userdb
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.socket_client import SocketClient
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import (
+    USERDB_SOCKET,
+    Userdb,
+)
 
 INPUTS = int(os.environ.get("MAILOPS_FUZZ_INPUTS", "0"))
 # Of each 100 inputs so many go to the parsers, the rest over a socket.
@@ -151,18 +154,18 @@ def parse_all(data):
     lines = data.split(b"\n")
     for line in lines:
         with contextlib.suppress(ValueError):
-            check_row(line, _protocol.parse_user(line, NOW))
-            assert set(map(as_bytes, _protocol.parse_names([line]))) == {unescaped(line.split(b"\t")[0])}
+            check_row(line, protocol.parse_user(line, NOW))
+            assert set(map(as_bytes, protocol.parse_names([line]))) == {unescaped(line.split(b"\t")[0])}
             sound += 1
         with contextlib.suppress(ValueError):
-            slot = _protocol.parse_slot(line)
+            slot = protocol.parse_slot(line)
             assert as_bytes(slot.username or "") == unescaped(line.split(b"\t")[0])
-        fields = _protocol.decode_line(line)
+        fields = protocol.decode_line(line)
         assert list(map(as_bytes, fields)) == [unescaped(field) for field in line.split(b"\t")]
-        again = _protocol.decode_line(_protocol.encode_line(*fields)[:-1])
+        again = protocol.decode_line(protocol.encode_line(*fields)[:-1])
         assert list(map(as_bytes, again)) == list(map(as_bytes, fields))
     with contextlib.suppress(ValueError):
-        overview = _protocol.parse_overview(lines)
+        overview = protocol.parse_overview(lines)
         assert len(overview) == 7 and all(count >= 0 for count in overview.values())
     return sound
 
@@ -171,7 +174,7 @@ def parse_json(data):
     text = data.decode("utf-8", "surrogateescape")
     with contextlib.suppress(ValueError, RecursionError):
         rows = json.loads(text)
-        for parse in (_rows.parse_users, _rows.parse_slots, _rows.parse_overview):
+        for parse in (json_rows.parse_users, json_rows.parse_slots, json_rows.parse_overview):
             with contextlib.suppress(ValueError):
                 parse(rows)
     mailboxes = Mailboxes(["u"])
@@ -184,12 +187,12 @@ def parse_json(data):
 
 def parse_text(data):
     text = data.decode("utf-8", "surrogateescape")
-    for assignment in _config_source.parse(text.replace("!include", "include")):
+    for assignment in config_source.parse(text.replace("!include", "include")):
         assert assignment.setting
     with contextlib.suppress(DovecotError):
         assert 0 <= parse_duration("max_age", text) < 1e18
     parse_version(text)
-    _replica.parse_replica(text)
+    replica.parse_replica(text)
     with contextlib.suppress(ValueError):
         last_told([data])
     name = text[: len(text) // 2]
@@ -353,7 +356,7 @@ OPENING = {"replicator": (GREETING, use_socket), "userdb": (AUTH_GREETING, use_u
 @pytest.mark.parametrize("greeted", [True, False])
 @pytest.mark.parametrize("kind", OPENING)
 def test_an_endless_answer_is_cut_off(unix, monkeypatch, kind, greeted, chunk):
-    monkeypatch.setattr(_line_socket, "LONGEST_ANSWER", 1 << 22)
+    monkeypatch.setattr(line_socket, "LONGEST_ANSWER", 1 << 22)
     greeting, use = OPENING[kind]
     unix.chunks = itertools.chain([greeting, WHEN_ASKED] if greeted else [], itertools.repeat(chunk))
     place = unix.path if kind == "replicator" else unix.directory
@@ -370,7 +373,7 @@ def test_an_endless_answer_is_cut_off(unix, monkeypatch, kind, greeted, chunk):
 
 
 def test_an_endless_body_is_cut_off(web, monkeypatch):
-    monkeypatch.setattr(_http_client, "LONGEST_ANSWER", 1 << 20)
+    monkeypatch.setattr(http_client, "LONGEST_ANSWER", 1 << 20)
     web.chunks = itertools.chain([WHEN_ASKED, HTTP_SEED + b"\r\n"], itertools.repeat(b"[" * 65536))
     with pytest.raises(DovecotError, match="an answer of more than"):
         HttpClient(HttpApi(web.url, "key", TIMEOUT)).users()

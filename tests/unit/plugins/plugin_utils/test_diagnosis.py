@@ -5,75 +5,9 @@
 import copy
 
 import pytest
+from observations import MX1, MX2, change, healthy
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import PAIR_RULES, RULES, findings
-
-MX1, MX2 = "mx1", "mx2"
-
-
-def setting(value, place=None):
-    return {"value": value, "place": place}
-
-
-def listener(name):
-    path = f"/run/dovecot/{name}"
-    access = {"exists": True, "mode": "0600", "owner": "vmail", "group": "root", "shut_out": []}
-    return {"path": path, "configured": [path], **access}
-
-
-def healthy(name):
-    nobody = {"count": 0, "first": []}
-    return {
-        "hostname": name,
-        "dovecot_version": "2.3.21.1 (abc)",
-        "socket_path": "/run/dovecot/replicator-doveadm",
-        "config_problem": None,
-        "settings": {
-            "values": {
-                "base_dir": setting("/run/dovecot"),
-                "doveadm_allowed_commands": setting(""),
-                "doveadm_password": setting(None, "replication-secret.conf.ext line 1"),
-                "dsync_alt_char": setting("_"),
-                "plugin/mail_replica": setting("tcp:peer:1", "11-replication.conf line 9"),
-                "replication_dsync_parameters": setting("-d -N -l 30 -U"),
-                "replication_full_sync_interval": setting("1 days"),
-                "replication_max_conns": setting("10"),
-                "service/replicator/process_min_avail": setting("1"),
-            },
-            "mail_plugins": {"": setting("notify replication"), "lda": setting("notify replication")},
-            "misplaced": [],
-            "forbidden": [],
-            "shared_namespaces": [],
-            "shared_quota": [],
-            "unknown_listeners": [],
-        },
-        "listeners": {
-            name: listener(name) for name in ("replicator-doveadm", "replication-notify", "replication-notify-fifo")
-        },
-        "peer": {
-            "replica": "tcp:peer:1",
-            "problem": None,
-            "host": "peer",
-            "port": 1,
-            "addresses": ["192.0.2.1"],
-            "is_self": False,
-            "stage": "ok",
-            "answer": "",
-        },
-        "userdb": {"users": 4, "problem": None},
-        "replicator": {
-            "problem": None,
-            "overview": {"queued_full_resync": 0, "known_users": 4},
-            "failing": nobody,
-            "running": [],
-            "standing": nobody,
-            "unlisted": nobody,
-            "strangers": nobody,
-            "doubles": nobody,
-        },
-        "accounts": {},
-        "errors": [],
-    }
 
 
 @pytest.fixture
@@ -98,7 +32,7 @@ def test_a_queue_that_stands(seen):
     seen[MX1]["replicator"]["standing"] = {"count": 1, "first": ["alice"]}
     (finding,) = findings(seen)
     assert finding["id"] == "queue_standing" and "alice" in finding["evidence"]
-    seen[MX1]["settings"]["values"]["replication_max_conns"] = setting("0", "12-replication-hold.conf line 3")
+    change(seen[MX1], "replication_max_conns", "0", "replication-hold.conf.ext line 3")
     assert ids(findings(seen)) == [(MX1, "on_hold")]
 
 
@@ -110,7 +44,7 @@ def test_idle_slots_and_old_successes_are_nothing(seen):
 
 
 def test_starvation_only_where_the_queue_starves(seen):
-    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": [{"username": "alice", "success_age": 9}]}
+    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": ["alice"]}
     assert ids(findings(seen)) == [(MX1, "users_failing")]
     seen[MX1]["dovecot_version"] = "2.3.19.1 (abc)"
     assert ids(findings(seen)) == [(MX1, "users_failing"), (MX1, "starvation")]
@@ -137,9 +71,9 @@ def test_a_sync_that_failed(seen):
 
 
 def test_errors_come_before_warnings_and_causes_before_what_follows(seen):
-    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": [{"username": "alice", "success_age": 9}]}
+    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": ["alice"]}
     seen[MX1]["peer"].update(stage="connect", answer="Connection refused")
-    seen[MX2]["settings"]["values"]["service/replicator/process_min_avail"] = setting("0")
+    change(seen[MX2], "service/replicator/process_min_avail", "0")
     assert ids(findings(seen)) == [(MX1, "peer_unreachable"), (MX1, "users_failing"), (MX2, "no_autostart")]
 
 
@@ -148,15 +82,201 @@ def test_where_the_configuration_cannot_be_read_nothing_else_is_said(seen):
     assert ids(findings(seen)) == [(MX1, "configuration_invalid")]
 
 
-def test_a_mailbox_made_twice_is_told_on_the_host_with_less_in_it(seen):
-    account = {"exists": True, "noreplicate": False, "mail_replica": None}
-    for host, guid, messages in ((MX1, "a", 5), (MX2, "b", 2)):
-        seen[host]["accounts"] = {"alice": {**account, "mailboxes": {"INBOX": {"guid": guid, "messages": messages}}}}
+@pytest.mark.parametrize("userdb", [{"users": None, "problem": "static"}, {"users": 0, "problem": None}])
+def test_a_userdb_that_need_not_list(seen, userdb):
+    seen[MX1]["userdb"].update(userdb, required=False)
+    (finding,) = findings(seen)
+    assert (finding["id"], finding["severity"]) == ("users_not_listed", "warning")
+    assert (userdb["problem"] or "prints nothing") in finding["evidence"]
+    seen[MX1]["userdb"]["required"] = True
+    assert findings(seen)[0]["severity"] == "error"
+
+
+def test_one_userdb_that_lists_does_not_excuse_another(seen):
+    seen[MX1]["userdb"]["passed_over"] = ["static"]
+    assert ids(findings(seen)) == [(MX1, "userdb_cannot_list")]
+    seen[MX1]["userdb"]["required"] = False
+    assert ids(findings(seen)) == [(MX1, "users_not_listed")]
+
+
+def field(name, value, users=("frank",), place=None, **replica):
+    replica = {"problem": None, "port": 1, "addresses": ["192.0.2.1"], "is_self": False, **replica}
+    users = {"count": len(users), "first": list(users)}
+    return {"field": name, "value": value, "place": place, "users": users, "replica": replica}
+
+
+@pytest.mark.parametrize(
+    "entry, expected, words",
+    [
+        (field("mail_replica", "tcp:peer:1"), None, ""),
+        (
+            field("mail_replica", "tcp:mx1:1", is_self=True),
+            "user_replica_elsewhere",
+            "of frank: 192.0.2.1 is an address",
+        ),
+        (
+            field("mail_replica", "tcp:mx3:1", addresses=["192.0.2.3"]),
+            "user_replica_elsewhere",
+            "the peer is tcp:peer:1",
+        ),
+        (field("mail_replica", "tcp:peer:2", port=2), "user_replica_elsewhere", "the peer is tcp:peer:1"),
+        (field("mail_replica", "x", problem="no host"), "user_replica_elsewhere", "no host"),
+        (field("mail_plugins", "quota,notify,replication"), None, ""),
+        (
+            field("mail_plugins", "quota notify"),
+            "user_plugins_missing",
+            "mail_plugins=quota notify of frank: without rep",
+        ),
+        (field("mail_plugins", "", place="x line 3"), "user_plugins_missing", "(set in x line 3)"),
+        (field("noreplicate", "yes"), "users_left_out", "frank"),
+        (field("noreplicate", "no"), None, ""),
+        (field("mail", "maildir:/srv/all", ["a", "b"]), "mail_location_shared", "a, b"),
+        (field("mail", "mbox:~/mail"), "user_mail_in_mbox", "frank"),
+    ],
+)
+def test_fields_of_users(seen, entry, expected, words):
+    """A good value of others hides no bad one."""
+    seen[MX1]["fields"] = [field("mail_replica", "tcp:peer:1", ["alice"]), entry]
+    found = findings(seen)
+    assert ids(found) == ([(MX1, expected)] if expected else [])
+    assert all(words in finding["evidence"] for finding in found)
+
+
+def test_names_that_are_listed_and_not_found(seen):
+    account = {"noreplicate": False, "mail_replica": None, "mailboxes": [], "read_problem": None}
+    exists = {"": False, "o'neil": False, "alice": True}
+    seen[MX1]["accounts"] = [{**account, "username": name, "exists": exists[name], "listed": True} for name in exists]
+    seen[MX1]["errors"] = ["auth: o'neil has an invalid character"]
+    (finding,) = findings(seen)
+    assert finding["id"] == "listed_not_found" and finding["evidence"].startswith(
+        "'', o'neil; Dovecot's log says: auth"
+    )
+    # A name that only the replicator lists was deleted or renamed.
+    seen[MX1]["accounts"] = [{**account, "username": "old", "exists": False, "listed": False}]
+    assert findings(seen) == []
+
+
+def test_aliases(seen):
+    seen[MX1]["userdb"]["aliases"] = {"count": 1, "first": ["sales (alice)"]}
+    assert ids(findings(seen)) == [(MX1, "aliases_listed")]
+
+
+def test_noreplicate_for_everyone(seen):
+    seen[MX1]["fields"] = [field("noreplicate", "y", place="dovecot.conf line 7")]
+    seen[MX1]["replicator"]["overview"]["known_users"] = 0
+    assert ids(findings(seen)) == [(MX1, "everyone_left_out")]
+
+
+def test_a_quota_that_differs(seen):
+    for host, value in ((MX1, "*:storage=1G"), (MX2, "*:storage=2G")):
+        seen[host]["fields"] = [field("quota_rule", value)]
+    assert ids(findings(seen)) == [(MX1, "user_quota_differs")]
+
+
+def test_mail_that_cannot_be_read(seen):
+    account = {"exists": True, "noreplicate": False, "mail_replica": None, "mailboxes": [], "listed": True}
+    problems = {"alice": None, "bob": "mkdir failed", "systemd-network": "not permitted"}
+    seen[MX1]["accounts"] = [{**account, "username": name, "read_problem": problems[name]} for name in problems]
+    seen[MX1]["userdb"]["without_mail"] = {"count": 1, "first": ["systemd-network"]}
+    listed, unreadable = findings(seen)
+    assert listed["id"] == "accounts_without_mail" and "systemd-network" in listed["evidence"]
+    assert unreadable["id"] == "mail_unreadable" and unreadable["evidence"] == "bob; of bob: mkdir failed"
+    assert "replication_first_valid_uid: 1000" in listed["cure"] and "status -u bob" in unreadable["cure"]
+
+
+def logged(name, text):
+    return f"doveadm({name})<3397><XMUCDPe1>: Error: {text}"
+
+
+# Lines of Dovecot 2.3.19.1.
+LARGE = "Mailbox INBOX: Saving failed: Mail size is larger than the maximum size allowed by server configuration"
+SHUT = (
+    "stat(/srv/vmail/alice/Maildir) failed: Permission denied (euid=5000(vmail) egid=5000(vmail) missing +x perm: "
+    "/srv/vmail/alice, dir owned by 0:0 mode=0700)"
+)
+LOCKED = (
+    "dsync(mx2): read() failed: read(/srv/vmail/alice/Maildir/new/1795798548.M5P3521.mx1,S=2013,W=2016) failed: "
+    "Private key not available: Cannot decrypt key 17a3: Cannot decrypt key 607e: Password not available"
+)
+SOCKET = "net_connect_unix(/run/dovecot/replicator-doveadm) failed: Permission denied"
+
+
+@pytest.mark.parametrize(
+    "here, there, reason, syncs",
+    [
+        ("Remote closed", "write(/srv/vmail/alice/x) failed: No space left on device", "the disk of mx2 is full", True),
+        (None, LARGE, "mx2 refuses a mail", True),
+        (None, SHUT, "may not read or write a file on mx2", True),
+        ("Couldn't find namespace for mailbox Extra", None, "mx1 has no namespace for a mailbox", True),
+        (LOCKED, "dsync(mx1): read() failed: dot-input stream ends", "opens the mail on mx1", False),
+        (None, "Panic: file mbox-lock.c: line 796 (mbox_lock): assertion failed", "Dovecot panics on mx2", False),
+        ("Remote closed", SOCKET, "last errors, mx2: ", True),
+        (None, None, "no error of them in the logs of mx1 and mx2", True),
+    ],
+)
+def test_why_users_fail(seen, here, there, reason, syncs):
+    seen[MX1]["replicator"]["failing"] = {"count": 25, "first": ["alice"]}
+    for host, text in ((MX1, here), (MX2, there)):
+        seen[host]["errors"] = [logged("malice", LARGE)] + ([logged("alice", text)] if text else [])
+    finding = next(finding for finding in findings(seen) if finding["id"] == "users_failing")
+    assert finding["evidence"].startswith("25 of 4: alice") and reason in finding["evidence"]
+    assert ("resync" in finding["cure"]) is syncs
+
+
+def test_users_fail_for_several_reasons(seen):
+    seen[MX1]["replicator"]["failing"] = {"count": 2, "first": ["alice", "bob"]}
+    seen[MX2]["errors"] = [logged("alice", LARGE), logged("bob", SHUT)]
+    found = [finding["evidence"] for finding in findings(seen) if finding["id"] == "users_failing"]
+    assert [text.partition(";")[0] for text in found] == ["1 of 4: alice", "1 of 4: bob"]
+
+
+def test_what_is_said_of_a_log_that_nobody_has_read(seen):
+    del seen[MX2]
+    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": ["alice"]}
+    (finding,) = findings(seen)
+    assert finding["evidence"].endswith("no error of them in the log of mx1; that of its peer was not read")
+
+
+def namespace(prefix, separator="", kind="private"):
+    return {"type": kind, "prefix": prefix, "separator": separator, "inbox": prefix in ("", "INBOX.", "INBOX/")}
+
+
+@pytest.mark.parametrize(
+    "here, there, hosts",
+    [
+        ([namespace("INBOX.", ".")], [namespace("INBOX/", "/")], []),
+        ([namespace("INBOX.", ".")], [namespace("")], [MX1, MX2]),
+        ([namespace(""), namespace("Old/")], [namespace("")], [MX2]),
+        ([namespace(""), namespace("Public/", kind="public")], [namespace("")], []),
+    ],
+)
+def test_namespaces_that_do_not_fit(seen, here, there, hosts):
+    for host, found in ((MX1, here), (MX2, there)):
+        seen[host]["settings"]["namespaces"] = found
+    assert ids(findings(seen)) == [(host, "namespaces_differ") for host in hosts]
+
+
+@pytest.mark.parametrize("version, warned", [("2.3.19.1 (9b53)", True), ("2.3.13 (a)", False), ("2.3.21.1 (b)", False)])
+def test_a_prefix_of_the_inbox(seen, version, warned):
+    for host in (MX1, MX2):
+        seen[host]["settings"]["namespaces"] = [namespace("INBOX.", ".")]
+    seen[MX1]["dovecot_version"] = version
+    assert ids(findings(seen)) == ([(MX1, "inbox_prefix")] if warned else [])
+
+
+def test_mailboxes_made_twice_are_one_finding_for_all_users(seen):
+    account = {"exists": True, "noreplicate": False, "mail_replica": None, "read_problem": None, "listed": True}
+    names = ["alice", "bob"]
+    for host, guid in ((MX1, "a"), (MX2, "b")):
+        mailboxes = [{"name": "INBOX", "guid": guid, "messages": 5}, {"name": "Same", "guid": "c", "messages": 1}]
+        seen[host]["accounts"] = [{**account, "username": name, "mailboxes": mailboxes} for name in names]
     assert findings(copy.deepcopy(seen)) == []
-    seen[MX1]["replicator"]["failing"] = {"count": 1, "first": [{"username": "alice", "success_age": None}]}
-    first = findings(seen)[0]
-    assert (first["host"], first["id"]) == (MX2, "mailbox_made_twice")
-    assert "--mailbox-guid a INBOX" in first["cure"]
+    # One host alone may have noticed.
+    seen[MX2]["replicator"]["failing"] = {"count": 2, "first": names}
+    first, second = findings(seen)
+    assert [first["id"], second["id"]] == ["mailbox_made_twice", "users_failing"]
+    assert "alice, bob" in first["evidence"] and "Same" not in first["evidence"]
+    assert "`ansible-playbook mailops.dovecot_replication.adopt`" in first["cure"]
 
 
 def test_ids_are_unique():

@@ -4,7 +4,7 @@
 
 import pytest
 
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_model as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_file as model
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._plan_markdown import block, code, markdown
 
 COLLECTION = {"name": "mailops.dovecot_replication", "version": "1.2.3"}

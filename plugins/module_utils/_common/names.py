@@ -1,0 +1,54 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""User names and masks. Pure. PRIVATE to this collection."""
+
+import re
+from typing import Callable, Iterable, List, Set
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+
+NAMED_IN_MESSAGES = 10
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise DovecotError for a name that the replicator would take for something else."""
+    for name in names:
+        if not name:
+            raise DovecotError("Reading the names of users", "one of them is empty")
+        if "*" in name or "?" in name:
+            raise DovecotError(
+                "Reading the names of users",
+                "%r is a mask, not a name" % name,
+                cure="give it as user_mask",
+            )
+        if "\0" in name:
+            raise DovecotError("Reading the names of users", "%r contains a NUL character" % name)
+
+
+def enumerated(names: List[str]) -> str:
+    """Return names as a text for a message: the first few, and how many more there are."""
+    text = ", ".join(name or "''" for name in names[:NAMED_IN_MESSAGES])
+    more = len(names) - NAMED_IN_MESSAGES
+    return "%s and %d more" % (text, more) if more > 0 else text
+
+
+def mask_matcher(mask: str) -> Callable[[str], bool]:
+    """Return a function that tells whether a name matches the mask, as the replicator matches it.
+
+    ``*`` stands for any characters and ``?`` for one byte; upper and lower case differ; nothing can be escaped.
+    """
+    parts = {b"*": b".*", b"?": b"."}
+    pattern = b"".join(parts.get(part, re.escape(part)) for part in re.split(rb"([*?])", _as_bytes(mask)))
+    matches = re.compile(b"(?s)" + pattern + rb"\Z").match
+    return lambda name: matches(_as_bytes(name)) is not None
+
+
+def differing_in_case(listed: Iterable[str], names: Iterable[str]) -> Set[str]:
+    """Return the listed names that differ from one of the names in upper and lower case only."""
+    exact = set(names)
+    lower = {name.lower() for name in exact}
+    return {name for name in listed if name not in exact and name.lower() in lower}
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

@@ -1,0 +1,266 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role does to one host of a pair, decided as a whole. Pure. PRIVATE to this collection.
+
+``decide`` takes what is wanted and what was observed, a Side, and returns the Pair, whose fields the tasks of the role
+read. No condition of the role stands elsewhere, but for those on what a task before has changed.
+"""
+
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused, same_hostname
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Opening, Side
+
+# Protocols whose processes change mail.
+CHANGING_MAIL = ["lda", "lmtp", "imap", "pop3", "doveadm"]
+# The packages of Dovecot by family of operating system.
+PACKAGES = {
+    "debian": ["dovecot-core", "dovecot-imapd", "dovecot-lmtpd"],
+    "redhat": ["dovecot"],
+    "alpine": ["dovecot", "dovecot-lmtpd"],
+}
+
+# Renders a template of the role, by its name, with a Side as ``side``.
+Render = Callable[[str, Side], str]
+
+
+class Needs(NamedTuple):
+    """Which files of tasks have something to do, whatever the configuration module changes.
+
+    :arg preflight: before the configuration: install Dovecot, read the peer's host keys
+    :arg access: let the peer in: SELinux, firewall, ssh
+    :arg finish: check what runs now, verify, or remove what is left
+    """
+
+    preflight: bool
+    access: bool
+    finish: bool
+
+
+class Pair(NamedTuple):
+    """What the tasks of the role read, all of it JSON.
+
+    :arg refused: why nothing can be done, dicts of ``id`` and ``message``; with one the rest means nothing
+    :arg same_hostname: the message where the other host turns out to have the hostname of this one
+    :arg present: whether the hosts replicate, or replication is taken away
+    :arg other: the other host in the inventory, empty where it is not there
+    :arg packages: what to install, empty where Dovecot is there or is not to be installed
+    :arg config: options of the module dovecot_config, but for the secrets
+    :arg secrets: names of the settings that take a secret
+    :arg replicator_socket: path of the replicator's socket, below base_dir when it is relative
+    :arg known_hosts_file: where the peer's host keys are written for ssh
+    :arg dsync_server_file: what the peer's ssh key may run
+    :arg ssh: whether the hosts reach each other over ssh
+    :arg ssh_home: home of the user as whom the peer syncs
+    :arg ssh_user_exists: whether there is that user already
+    :arg selinux_ports: dicts of ``port`` and ``open``, empty without SELinux
+    :arg openings: dicts of ``address``, ``port`` and ``open`` for the firewall
+    :arg nftables: path of the ``file`` of rules, the text of the ``rules`` and of the addition to the ``unit``; both
+        texts are empty where nothing is open
+    :arg api_url: where this host reaches its own HTTP API, empty without one
+    :arg needs: a Needs as a dict
+    """
+
+    refused: List[Dict[str, str]]
+    same_hostname: str = ""
+    present: bool = False
+    other: str = ""
+    packages: List[str] = []
+    config: Dict[str, Any] = {}
+    secrets: List[str] = []
+    replicator_socket: str = ""
+    known_hosts_file: str = ""
+    dsync_server_file: str = ""
+    ssh: bool = False
+    ssh_home: str = ""
+    ssh_user_exists: bool = False
+    selinux_ports: List[Dict[str, Any]] = []
+    openings: List[Dict[str, Any]] = []
+    nftables: Dict[str, str] = {}
+    api_url: str = ""
+    needs: Dict[str, bool] = {}
+
+
+def decide(side: Side, render: Render) -> Pair:
+    """Return what is to be done on a host."""
+    reasons = refused(side)
+    if reasons:
+        return Pair(refused=reasons)
+    opened = [opening for opening in side.openings if opening.open]
+    return Pair(
+        refused=[],
+        same_hostname=same_hostname(side.observed["hostname"]),
+        present=side.is_present,
+        other=side.other,
+        packages=packages(side),
+        config=configuration(side, render),
+        secrets=(["doveadm_password"] if side.listens else []) + (["doveadm_api_key"] if side.has_api else []),
+        replicator_socket=side.sockets[0].path,
+        known_hosts_file=side.known_hosts_file,
+        dsync_server_file=side.dsync_server_file,
+        ssh=side.over_ssh,
+        ssh_home=side.ssh_home,
+        ssh_user_exists=side.observed["system_user"] is not None,
+        selinux_ports=selinux_ports(side),
+        openings=[opening._asdict() for opening in side.openings],
+        nftables=nftables(side, opened, render),
+        api_url=side.api_own_url if side.has_api else "",
+        needs=needs(side)._asdict(),
+    )
+
+
+def needs(side: Side) -> Needs:
+    return Needs(
+        preflight=side.to_be_installed or side.over_ssh,
+        access=(
+            side.observed["selinux"]
+            or side.replication_firewall != "none"
+            or side.over_ssh
+            # Keys that an earlier run has let in go with the rest.
+            or not side.is_present
+        ),
+        finish=(
+            not side.is_present
+            or side.has_api
+            or side.replication_verify
+            or not side.replication_require_iteration
+            or not side.is_in_service
+        ),
+    )
+
+
+def packages(side: Side) -> List[str]:
+    if not side.to_be_installed:
+        return []
+    return side.replication_packages or PACKAGES.get(side.observed["os_family"], [])
+
+
+def configuration(side: Side, render: Render) -> Dict[str, Any]:
+    """Return the options of the module dovecot_config, but for the secrets."""
+    sockets = side.sockets if side.is_present else []
+    return {
+        "config_file": side.config_file,
+        "settings": settings(side, render),
+        "files": files(side, render),
+        "blocks": blocks(side, render),
+        "secrets_file": side.secrets_file,
+        "expect": expectations(side),
+        "forbid": forbidden(side),
+        "require_iteration": side.is_present and side.replication_require_iteration,
+        "require_certificates": certificates(side),
+        "require_authorities": [side.replication_tls_ca_file] if side.over_tls else [],
+        "require_users": unique([socket.user for socket in sockets]),
+        "require_groups": unique([socket.group for socket in sockets if socket.is_for_its_group]),
+        "missing_ok": side.replication_install,
+    }
+
+
+def settings(side: Side, render: Render) -> Dict[str, Any]:
+    """Return the settings, where the module dovecot_config may write them, and what it does about those of others."""
+    others = "comment_out" if side.replication_take_over else "refuse"
+    if side.replication_give_back and not side.is_present:
+        others = "put_back"
+    return {
+        "content": render("replication.conf.j2", side) if side.is_present else "",
+        "drop_in": f"{side.replication_config_dir}/conf.d/{DROP_IN}",
+        "file": f"{side.replication_config_dir}/{SETTINGS_FILE}",
+        "protocols": CHANGING_MAIL,
+        "others": others,
+    }
+
+
+def files(side: Side, render: Render) -> List[Dict[str, Any]]:
+    """Return what the role writes or removes below Dovecot's directory beside settings and secrets."""
+
+    def file(path: str, template: str, wanted: bool, mode: Optional[str] = None) -> Dict[str, Any]:
+        content = {"state": "present", "content": render(template, side)} if wanted else {"state": "absent"}
+        return {"path": path, **content, **({"mode": mode} if mode else {})}
+
+    own = [
+        file(side.known_hosts_file, "known-hosts.j2", side.over_ssh),
+        file(side.dsync_server_file, "dsync-server.sh.j2", side.over_ssh, "0755"),
+    ]
+    # What the playbook drain has written outlives setup, and goes with the rest.
+    hold = {"path": side.hold_file, "state": "absent"}
+    return own if side.is_present else [*own, hold]
+
+
+def blocks(side: Side, render: Render) -> List[Dict[str, str]]:
+    """Return what the role adds to a file of the administrator's."""
+    iterate = side.replication_iterate
+    if not iterate:
+        return []
+    return [{"path": iterate["file"], "content": render("iterate.j2", side) if side.is_present else ""}]
+
+
+def expectations(side: Side) -> List[Dict[str, Any]]:
+    """Return what Dovecot must say of the configuration beyond the assignments in our file."""
+    if not side.is_present:
+        return []
+    expected: List[Dict[str, Any]] = []
+    if side.replication_base_dir:
+        expected.append({"setting": "base_dir", "value": side.replication_base_dir})
+    if side.has_api:
+        if not side.replication_api_listen:
+            expected.append({"setting": "service/doveadm/inet_listener/http/address", "value": ""})
+        if side.allowed_commands:
+            expected.append(
+                {
+                    "setting": "doveadm_allowed_commands",
+                    "value": side.allowed_commands,
+                    "protocols": ["doveadm"],
+                    "because": "it limits what the key of the API can be used for",
+                }
+            )
+    return expected
+
+
+def forbidden(side: Side) -> List[Dict[str, str]]:
+    """Return the settings that must stand nowhere."""
+    if not side.is_present:
+        return []
+    because = "with it the replicator takes all memory and dies at the first mail, in every release; remove it"
+    found = [{"setting": "replication_sync_timeout", "because": because}]
+    if not side.replication_accept_mbox:
+        because = (
+            "Dovecot panics when it syncs mbox, and mail is missing then on the peer; convert the mail to another "
+            "format first, or accept this with `replication_accept_mbox: true`"
+        )
+        found += [
+            {"setting": name, "value_begins": "mbox:", "because": because} for name in ("mail_location", "location")
+        ]
+    return found
+
+
+def certificates(side: Side) -> List[Dict[str, str]]:
+    """Return what must fit: Dovecot's doveadm service has one certificate, for syncs and the API."""
+    if not side.replication_tls_cert_file:
+        return []
+    names = ([side.own_name] if side.over_tls else []) + ([side.api_name] if side.api_over_tls else [])
+    both = {"certificate": side.replication_tls_cert_file, "key": side.replication_tls_key_file}
+    return [{**both, "name": name} for name in unique(names)]
+
+
+def selinux_ports(side: Side) -> List[Dict[str, Any]]:
+    if not side.observed["selinux"]:
+        return []
+    ports = [
+        {"port": side.replication_port, "open": side.listens},
+        {"port": side.replication_api_port, "open": side.has_api},
+    ]
+    return [port for port in ports if port["port"]]
+
+
+def nftables(side: Side, opened: List[Opening], render: Render) -> Dict[str, str]:
+    if not opened or side.replication_firewall != "nftables":
+        return {"file": side.nftables_file, "rules": "", "unit": ""}
+    return {
+        "file": side.nftables_file,
+        "rules": render("nftables.nft.j2", side),
+        "unit": render("nftables.unit.j2", side),
+    }
+
+
+def unique(items: List[str]) -> List[str]:
+    return list(dict.fromkeys(items))

@@ -1,0 +1,284 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host of a pair: what is wanted of it, what was observed on it, and what follows from both. Pure. PRIVATE."""
+
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from urllib.parse import urlsplit
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
+
+IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+\Z")
+LOOPBACK = re.compile(r"127[.]|::1\Z")
+ANY_ADDRESS = ("*", "::", "0.0.0.0")
+# A mode that gives its group no rights.
+FOR_THE_OWNER = re.compile(r"0?[67]00\Z")
+# Without these two no sync would work; see docs/api.md.
+SYNC_COMMANDS = ("sync", "dsync-server")
+NFTABLES_FILE = "/etc/dovecot-replication.nft"
+
+
+class Socket(NamedTuple):
+    """A socket or FIFO of Dovecot's replication.
+
+    :arg service: Dovecot's service that listens there
+    :arg kind: unix_listener or fifo_listener
+    :arg name: by which Dovecot knows its purpose; the last component of the path
+    :arg path: below base_dir when it is relative
+    :arg mode: an octal number as text
+    """
+
+    service: str
+    kind: str
+    name: str
+    path: str
+    mode: str
+    user: str
+    group: str
+
+    @property
+    def is_for_its_group(self) -> bool:
+        return not FOR_THE_OWNER.match(self.mode)
+
+
+class Opening(NamedTuple):
+    """Whom a firewall lets in, at which port, and whether it still does."""
+
+    address: str
+    port: int
+    open: bool
+
+
+# The role's variable with what the user wants of each socket.
+SOCKETS = {
+    "replication_doveadm_socket": ("replicator", "unix_listener", "replicator-doveadm"),
+    "replication_notify_socket": ("aggregator", "unix_listener", "replication-notify"),
+    "replication_notify_fifo": ("aggregator", "fifo_listener", "replication-notify-fifo"),
+}
+
+
+class Side(NamedTuple):
+    """One host of a pair, before anything is decided.
+
+    :arg wanted: the role's variables by name, validated by its argument_specs; those that are not set are None
+    :arg observed: result of the module node_info with ``gather: [host]``
+    :arg name: of the host in the inventory
+    :arg members: hosts of the inventory group replication_group
+    :arg peer_calls_it: replication_peer of the other host, None where that has none
+    :arg ansible_calls_peer: ansible_host of the other host, where this host cannot look up the name of the peer
+    :arg previewing: whether nothing is to be changed, as in check mode
+    :arg secret_is_text: whether YAML has taken replication_secret for a text
+    :arg peer_host_keys: lines of the peer's public host keys, where the scheme is ssh and they have been read
+    """
+
+    wanted: Dict[str, Any]
+    observed: Dict[str, Any]
+    name: str
+    members: Tuple[str, ...]
+    peer_calls_it: Optional[str] = None
+    ansible_calls_peer: Optional[str] = None
+    previewing: bool = False
+    secret_is_text: bool = True
+    peer_host_keys: Tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a variable of the role: ``side.replication_port``."""
+        try:
+            return self.wanted[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    # The pair
+
+    @property
+    def is_present(self) -> bool:
+        return self.replication_state == "present"
+
+    @property
+    def others(self) -> List[str]:
+        """The other hosts of the group; none where this host is not one of it."""
+        return [member for member in self.members if member != self.name] if self.name in self.members else []
+
+    @property
+    def other(self) -> str:
+        """The other host's name in the inventory, empty without one."""
+        return (self.others or [""])[0]
+
+    @property
+    def peer(self) -> str:
+        """The name or address by which this host calls the other one."""
+        return self.other if self.replication_peer is None else self.replication_peer
+
+    @property
+    def proposed_peer(self) -> str:
+        """Where Ansible reaches the peer, for a sentence; empty where that says nothing to this host."""
+        if not self.ansible_calls_peer or LOOPBACK.match(self.ansible_calls_peer):
+            return ""
+        return f", such as `replication_peer: {self.ansible_calls_peer}`, the ansible_host of {self.other}"
+
+    @property
+    def peer_is_ipv6(self) -> bool:
+        return bool(IPV6.match(self.peer))
+
+    @property
+    def own_name(self) -> str:
+        """What the other host calls this one; its certificate must be for that name."""
+        return self.name if self.peer_calls_it is None else self.peer_calls_it
+
+    # How the two reach each other
+
+    @property
+    def over_ssh(self) -> bool:
+        return self.is_present and self.replication_scheme == "ssh"
+
+    @property
+    def over_tls(self) -> bool:
+        return self.is_present and self.replication_scheme == "tcps"
+
+    @property
+    def listens(self) -> bool:
+        """Whether other hosts reach Dovecot's doveadm listener."""
+        return self.is_present and not self.over_ssh
+
+    @property
+    def replica(self) -> str:
+        """The value of mail_replica. With remoteprefix the user's name is the first line, so no shell ever sees it."""
+        if self.over_ssh:
+            return f"remoteprefix:{self.replication_ssh_user}@{self.peer}"
+        host = f"[{self.peer}]" if self.peer_is_ipv6 else self.peer
+        return f"{self.replication_scheme}:{host}:{self.replication_port}"
+
+    @property
+    def dsync_command(self) -> str:
+        """The value of dsync_remote_cmd for ssh.
+
+        Without CheckHostIP and UpdateHostKeys ssh would write into the file with the host keys; before OpenSSH 8.5 it
+        writes each address.
+        """
+        return (
+            f"ssh -i{self.replication_ssh_key_file} -oIdentitiesOnly=yes -oBatchMode=yes -oStrictHostKeyChecking=yes "
+            f"-oUserKnownHostsFile={self.known_hosts_file} -oCheckHostIP=no -oUpdateHostKeys=no "
+            f"-p{self.replication_ssh_port} -l%{{login}} %{{host}} dsync-server"
+        )
+
+    @property
+    def known_hosts_name(self) -> str:
+        """The peer as OpenSSH writes it in a file of known hosts."""
+        return self.peer if self.replication_ssh_port == 22 else f"[{self.peer}]:{self.replication_ssh_port}"
+
+    @property
+    def ssh_client_package(self) -> str:
+        return "openssh-clients" if self.observed["os_family"] == "redhat" else "openssh-client"
+
+    @property
+    def ssh_home(self) -> str:
+        """The home of the user as whom the peer syncs, who may still have to be made."""
+        return (self.observed["system_user"] or {}).get("home") or f"/home/{self.replication_ssh_user}"
+
+    # The HTTP API
+
+    @property
+    def has_api(self) -> bool:
+        return self.is_present and self.replication_api_port != 0
+
+    @property
+    def api_over_tls(self) -> bool:
+        return self.has_api and self.replication_api_tls
+
+    @property
+    def api_is_local(self) -> bool:
+        return bool(self.replication_api_listen) and all(map(LOOPBACK.match, self.replication_api_listen))
+
+    @property
+    def api_name(self) -> str:
+        """The name in the URL by which clients call the API."""
+        return urlsplit(self.replication_api_url or "").hostname or self.own_name
+
+    @property
+    def api_own_url(self) -> str:
+        """The URL at which this host reaches its own API."""
+        address = next((one for one in self.replication_api_listen if one not in ANY_ADDRESS), "127.0.0.1")
+        host = f"[{address}]" if ":" in address else address
+        return f"{'https' if self.replication_api_tls else 'http'}://{host}:{self.replication_api_port}"
+
+    @property
+    def allowed_commands(self) -> str:
+        """The value of doveadm_allowed_commands, empty where everything is allowed."""
+        if not self.replication_api_commands:
+            return ""
+        return ",".join(dict.fromkeys([*SYNC_COMMANDS, *self.replication_api_commands]))
+
+    # Dovecot on the host
+
+    @property
+    def dovecot_version(self) -> Optional[Tuple[int, ...]]:
+        """Numbers of the version that is installed, None without one."""
+        return parse_version(self.observed["dovecot_version"] or "")
+
+    @property
+    def to_be_installed(self) -> bool:
+        return self.replication_install and self.is_present and self.observed["dovecot_version"] is None
+
+    @property
+    def is_in_service(self) -> bool:
+        """Whether the replicator has answered, and the userdb has listed its users."""
+        service = self.observed.get("service") or {}
+        return service.get("users") is not None and service["replicator_problem"] is None
+
+    @property
+    def listing_refused(self) -> Optional[str]:
+        """What the running Dovecot says of a userdb that does not list its users, None where it was not asked."""
+        return (self.observed.get("service") or {}).get("cannot_list")
+
+    @property
+    def not_asked(self) -> List[str]:
+        """What the running Dovecot could not be asked, although there is one, sentences."""
+        service = self.observed.get("service") or {}
+        asked = service.get("users") is not None or self.listing_refused
+        if not service or asked or self.dovecot_version is None or not self.replication_require_iteration:
+            return []
+        return [
+            f"{self.name}: Dovecot was not asked whether its userdb lists all users, and only its configuration was "
+            f"looked at. {service['userdb_problem']}"
+        ]
+
+    @property
+    def config_file(self) -> str:
+        return f"{self.replication_config_dir}/dovecot.conf"
+
+    @property
+    def secrets_file(self) -> str:
+        return f"{self.replication_config_dir}/replication-secret.conf.ext"
+
+    @property
+    def hold_file(self) -> str:
+        """The file with which the playbook drain holds syncs back; the settings of the role include it."""
+        return f"{self.replication_config_dir}/replication-hold.conf.ext"
+
+    @property
+    def known_hosts_file(self) -> str:
+        return f"{self.replication_config_dir}/replication-known-hosts"
+
+    @property
+    def dsync_server_file(self) -> str:
+        return f"{self.replication_config_dir}/replication-dsync-server"
+
+    @property
+    def nftables_file(self) -> str:
+        return NFTABLES_FILE
+
+    @property
+    def sockets(self) -> List[Socket]:
+        defaults = {"mode": "0600", "user": self.replication_mail_user, "group": self.replication_mail_group}
+        found = []
+        for variable, (service, kind, name) in SOCKETS.items():
+            given = {key: value for key, value in self.wanted[variable].items() if value is not None}
+            found.append(Socket(service, kind, name, **{"path": name, **defaults, **given}))
+        return found
+
+    @property
+    def openings(self) -> List[Opening]:
+        """Whom the firewall lets in, and whom no longer."""
+        of_peer = [Opening(address, self.replication_port, self.listens) for address in self.observed["peer_addresses"]]
+        of_api = [Opening(address, self.replication_api_port, self.has_api) for address in self.replication_api_clients]
+        return of_peer + of_api

@@ -1,0 +1,77 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The ways in which people run Ansible: without root, on one host, with other strategies, with names of their own."""
+
+import pytest
+import runs
+from conftest import BY_ANSIBLE, INVENTORY, MX1
+from runs import changes, failures, succeeded
+
+pytestmark = [
+    pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True),
+    pytest.mark.usefixtures("tidied"),
+]
+
+ALICE = "alice@example.org"
+# Another user than root, whatever the play says.
+NOBODY = {"ansible_become_user": "nobody", "ansible_become_method": "su", "ansible_become_flags": "-s /bin/sh"}
+
+
+def play_of(tmp_path, text):
+    """The path of a playbook with one play of the hosts of the pair."""
+    path = tmp_path / "play.yml"
+    path.write_text(f"- hosts: dovecot_replication\n  gather_facts: false\n{text}")
+    return path
+
+
+def own(pair, playbook, *options, **environment):
+    """The results of a playbook of a user's own."""
+    return runs.play(pair.lab, INVENTORY, playbook, *options, **environment)
+
+
+def test_without_root(pair):
+    """The right is missing, and nothing else is said to be wrong."""
+    for playbook in ("setup", "verify"):
+        results = pair.play(playbook, **NOBODY)
+        messages = failures(results)
+        assert len(messages) == 2 and changes(results) == []
+        assert all("as the user nobody" in message and "become: true" in message for message in messages)
+        assert not [line for line in results if line["result"].get("findings")]
+
+
+# Tasks with modules that only root, or whoever has the rights of a socket, can run.
+MODULES = """  become: true
+  ignore_errors: true
+  tasks:
+    - mailops.dovecot_replication.node_info:
+    - mailops.dovecot_replication.replicator_user: {users: [alice@example.org], transport: doveadm}
+    - mailops.dovecot_replication.replicator_replicate: {users: [alice@example.org]}
+    - mailops.dovecot_replication.replicator_wait:
+    - mailops.dovecot_replication.mailbox_info: {users: [alice@example.org]}
+    - mailops.dovecot_replication.mailbox_info: {user_mask: "*"}
+    - mailops.dovecot_replication.mailbox_probe: {user: alice@example.org, token: x}
+    - mailops.dovecot_replication.dovecot_config: {files: [{path: /etc/dovecot/conf.d/99-x.conf, content: "# x"}]}
+"""
+WITHOUT_ROOT = """  become: true
+  tasks:
+    - mailops.dovecot_replication.node_info: {gather: [host]}
+    - mailops.dovecot_replication.replicator_info:
+    - mailops.dovecot_replication.replicator_wait: {users: [alice@example.org]}
+    - mailops.dovecot_replication.replicator_user: {users: [alice@example.org], check_userdb: false}
+"""
+
+
+def test_modules_without_root(pair, tmp_path):
+    """Each says so; with the rights of the socket, which the message names, some need no root."""
+    options = ["--limit", MX1, *(f"-e{name}='{value}'" for name, value in NOBODY.items())]
+    results = own(pair, play_of(tmp_path, MODULES), *options)
+    told = [line["result"]["msg"] for line in results if line["status"] == "failed"]
+    assert len(told) == MODULES.count("dovecot_replication.")
+    assert all("the user nobody" in text or "Permission denied" in text for text in told)
+    assert all("run the task as root (become: true)" in text and "stats-writer" not in text for text in told)
+    assert '`mode: "0660"` and `group`' in told[1]
+
+    socket = {"mode": "0660", "group": "nogroup"}
+    succeeded(pair.play("setup", replication_doveadm_socket=socket))
+    succeeded(own(pair, play_of(tmp_path, WITHOUT_ROOT), *options))
+    succeeded(pair.play("setup"))

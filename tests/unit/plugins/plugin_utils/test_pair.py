@@ -1,0 +1,274 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the role decides for a host: a row for each setting and what becomes of it."""
+
+import json
+
+import pytest
+from sides import MX1, MX2, OBSERVED, side
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import source
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _role
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._pair import decide
+
+KNOWN_HOSTS = "/etc/dovecot/replication-known-hosts"
+DSYNC_SERVER = "/etc/dovecot/replication-dsync-server"
+HOLD = "/etc/dovecot/replication-hold.conf.ext"
+SECRETS = "/etc/dovecot/replication-secret.conf.ext"
+ABSENT = {"replication_state": "absent"}
+SSH = {"replication_scheme": "ssh"}
+TLS = {
+    "replication_scheme": "tcps",
+    "replication_tls_ca_file": "/ca.pem",
+    "replication_tls_cert_file": "/cert.pem",
+    "replication_tls_key_file": "/key.pem",
+}
+IN_SERVICE = OBSERVED["service"]
+API = {"replication_api_port": 8443, "replication_api_key": "another-one"}
+REPLICATION, HTTP = "service/doveadm/inet_listener/replication", "service/doveadm/inet_listener/http"
+DOVEADM, AGGREGATOR = "service/replicator/unix_listener", "service/aggregator"
+
+
+def decided(**given):
+    """Return what is decided for a host, with its variables."""
+    decision = decide(side(**given), _role.render)
+    assert decision.refused == []
+    return decision
+
+
+def written(decision, path):
+    """Return the file at a path that is to be there, None where it is to be absent."""
+    (file,) = [file for file in decision.config["files"] if file["path"] == path]
+    return file["content"] if file["state"] == "present" else None
+
+
+def settings(decision):
+    """Return what our configuration file sets: values by name, inside a protocol's section by name and protocol."""
+    found = source.parse(decision.config["settings"]["content"])
+    return {item.setting if item.protocol is None else (item.setting, item.protocol): item.value for item in found}
+
+
+# A variable of the role and what it becomes in the configuration; None: nothing sets it.
+SETTINGS = [
+    ({}, {"plugin/mail_replica": f"tcp:{MX2}:12345", "mail_plugins": None}),
+    ({}, {"service/replicator/process_min_avail": "1", "dsync_remote_cmd": None, "replication_max_conns": None}),
+    ({}, {f"{REPLICATION}/port": "12345", f"{REPLICATION}/ssl": "no", f"{REPLICATION}/address": None}),
+    ({}, {f"{HTTP}/port": None, "doveadm_allowed_commands": None, ("ssl", "doveadm"): None}),
+    ({"replication_port": 2525}, {f"{REPLICATION}/port": "2525", "plugin/mail_replica": f"tcp:{MX2}:2525"}),
+    ({"replication_peer": "192.0.2.9"}, {"plugin/mail_replica": "tcp:192.0.2.9:12345"}),
+    ({"replication_peer": "2001:db8::2"}, {"plugin/mail_replica": "tcp:[2001:db8::2]:12345"}),
+    ({"replication_listen": ["192.0.2.1", "::1"]}, {f"{REPLICATION}/address": "192.0.2.1, ::1"}),
+    ({"replication_max_conns": 3}, {"replication_max_conns": "3"}),
+    ({"replication_full_sync_interval": "12 hours"}, {"replication_full_sync_interval": "12 hours"}),
+    ({"replication_dsync_parameters": "-d -n inbox"}, {"replication_dsync_parameters": "-d -n inbox"}),
+    ({"replication_last_valid_uid": 65533}, {"last_valid_uid": "65533"}),
+    ({"replication_first_valid_uid": 1000}, {"first_valid_uid": "1000"}),
+    (TLS, {"plugin/mail_replica": f"tcps:{MX2}:12345", f"{REPLICATION}/ssl": "yes"}),
+    (TLS, {("ssl", "doveadm"): "yes", ("ssl_cert", "doveadm"): "</cert.pem", ("ssl_key", "doveadm"): "</key.pem"}),
+    (TLS, {("ssl_client_ca_file", "doveadm"): "/ca.pem", ("ssl_client_require_valid_cert", "doveadm"): "yes"}),
+    (API, {f"{HTTP}/port": "8443", f"{HTTP}/ssl": "yes", ("ssl_client_ca_file", "doveadm"): None}),
+    ({**API, "replication_api_listen": ["127.0.0.1"]}, {f"{HTTP}/address": "127.0.0.1"}),
+    (
+        {**API, "replication_api_listen": ["127.0.0.1"], "replication_api_tls": False},
+        {f"{HTTP}/ssl": "no", ("ssl", "doveadm"): None},
+    ),
+    ({**API, "replication_api_commands": ["user", "sync"]}, {"doveadm_allowed_commands": "sync,dsync-server,user"}),
+    ({**API, "replication_api_commands": []}, {"doveadm_allowed_commands": None}),
+    (SSH, {"plugin/mail_replica": f"remoteprefix:vmail@{MX2}", f"{REPLICATION}/port": None}),
+    ({}, {f"{DOVEADM}/replicator-doveadm/mode": "0600", f"{DOVEADM}/replicator-doveadm/user": "vmail"}),
+    (
+        {"replication_mail_user": "mail"},
+        {
+            f"{DOVEADM}/replicator-doveadm/user": "mail",
+            f"{AGGREGATOR}/unix_listener/replication-notify/user": "mail",
+            f"{AGGREGATOR}/fifo_listener/replication-notify-fifo/user": "mail",
+        },
+    ),
+    (
+        {"replication_doveadm_socket": {"mode": "0660", "group": "staff", "path": "/srv/replicator-doveadm"}},
+        {f"{DOVEADM}/\\ssrv\\sreplicator-doveadm/group": "staff", f"{DOVEADM}/replicator-doveadm/mode": None},
+    ),
+]
+
+
+@pytest.mark.parametrize("given, expected", SETTINGS)
+def test_a_variable_becomes_a_setting(given, expected):
+    found = settings(decided(**given))
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_ssh():
+    decision = decided(**SSH, replication_ssh_port=2222, peer_host_keys=["ssh-ed25519 AAAA root@mx2", "ssh-rsa BBBB"])
+    assert written(decision, KNOWN_HOSTS) == f"[{MX2}]:2222 ssh-ed25519 AAAA\n[{MX2}]:2222 ssh-rsa BBBB\n"
+    assert written(decision, DSYNC_SERVER).startswith("#!/bin/sh\n")
+    (script,) = [file for file in decision.config["files"] if file["path"] == DSYNC_SERVER]
+    assert script["mode"] == "0755"
+    assert settings(decision)["dsync_remote_cmd"] == (
+        "ssh -i/etc/dovecot/replication-ssh-key -oIdentitiesOnly=yes -oBatchMode=yes -oStrictHostKeyChecking=yes "
+        f"-oUserKnownHostsFile={KNOWN_HOSTS} -oCheckHostIP=no -oUpdateHostKeys=no -p2222 -l%{{login}} %{{host}} "
+        "dsync-server"
+    )
+    assert decision.secrets == [] and "replication-secret" not in decision.config["settings"]["content"]
+    assert decision.ssh and decision.ssh_home == "/srv/vmail" and decision.needs["access"]
+
+
+def test_what_is_taken_away():
+    decision = decided(**ABSENT, **API, **TLS, replication_firewall="ufw", replication_api_clients=["192.0.2.7"])
+    assert {file["path"]: file["state"] for file in decision.config["files"]} == dict.fromkeys(
+        [KNOWN_HOSTS, DSYNC_SERVER, HOLD], "absent"
+    )
+    assert decision.config["settings"]["content"] == ""
+    assert decision.secrets == [] and decision.config["expect"] == [] and decision.config["require_users"] == []
+    assert [opening["open"] for opening in decision.openings] == [False, False]
+
+
+def test_a_hold_outlives_a_set_up():
+    config = decided().config
+    assert HOLD not in [file["path"] for file in config["files"]]
+    assert config["settings"]["content"].endswith(f"!include_try {HOLD}\n")
+
+
+@pytest.mark.parametrize("given", [{}, API, TLS, SSH, {**API, **TLS}, ABSENT])
+def test_the_decision_is_data_without_secrets(given):
+    text = json.dumps(decided(**given)._asdict())
+    assert "a-long-secret" not in text and "another-one" not in text
+
+
+@pytest.mark.parametrize(
+    "given, secrets",
+    [
+        ({}, ["doveadm_password"]),
+        (API, ["doveadm_password", "doveadm_api_key"]),
+        ({**API, **SSH}, ["doveadm_api_key"]),
+        (SSH, []),
+    ],
+)
+def test_secrets(given, secrets):
+    decision = decided(**given)
+    assert decision.secrets == secrets
+    assert bool(secrets) == (f"!include_try {SECRETS}\n" in decision.config["settings"]["content"])
+
+
+def test_what_is_expected_beyond_our_assignments():
+    assert decided().config["expect"] == []
+    more = decided(**API, replication_base_dir="/run/x").config["expect"]
+    assert [(item["setting"], item.get("value")) for item in more[:2]] == [
+        ("base_dir", "/run/x"),
+        (f"{HTTP}/address", ""),
+    ]
+    assert more[2]["protocols"] == ["doveadm"] and more[2]["value"].startswith("sync,dsync-server,")
+
+
+@pytest.mark.parametrize(
+    "given, names",
+    [
+        (TLS, [MX1]),
+        ({**TLS, "peer_calls_it": "192.0.2.1"}, ["192.0.2.1"]),
+        ({**TLS, "replication_tls_cert_file": "", "replication_tls_key_file": ""}, []),
+        ({**API, **TLS}, [MX1]),
+        ({**API, **TLS, "replication_api_url": "https://api.example.org:8443"}, [MX1, "api.example.org"]),
+        ({**API, "replication_tls_cert_file": "/c", "replication_tls_key_file": "/k"}, [MX1]),
+        ({"replication_tls_cert_file": "/c", "replication_tls_key_file": "/k"}, []),
+    ],
+)
+def test_names_that_certificates_must_be_for(given, names):
+    assert [item["name"] for item in decided(**given).config["require_certificates"]] == names
+
+
+@pytest.mark.parametrize(
+    "given, openings",
+    [
+        ({}, [("192.0.2.2", 12345, True)]),
+        (SSH, [("192.0.2.2", 12345, False)]),
+        (
+            {**API, "replication_api_clients": ["198.51.100.0/24"]},
+            [("192.0.2.2", 12345, True), ("198.51.100.0/24", 8443, True)],
+        ),
+    ],
+)
+def test_whom_a_firewall_lets_in(given, openings):
+    assert [tuple(opening.values()) for opening in decided(**given).openings] == openings
+
+
+def test_nftables():
+    assert decided().nftables["rules"] == "" == decided(**SSH, replication_firewall="nftables").nftables["unit"]
+    opened = decided(**API, replication_firewall="nftables", replication_api_clients=["2001:db8::/32"]).nftables
+    assert opened["rules"].splitlines()[3:] == [
+        "add rule inet filter dovecot_replication ip saddr 192.0.2.2 tcp dport 12345 accept",
+        "add rule inet filter dovecot_replication ip6 saddr 2001:db8::/32 tcp dport 8443 accept",
+        "insert rule inet filter input tcp dport { 12345, 8443 } jump dovecot_replication",
+    ]
+    assert f"-f {opened['file']}\n" in opened["unit"]
+
+
+def test_ports_under_selinux():
+    assert decided().selinux_ports == []
+    assert decided(observed={"selinux": True}).selinux_ports == [{"port": 12345, "open": True}]
+    ports = decided(observed={"selinux": True}, **SSH, **API).selinux_ports
+    assert ports == [{"port": 12345, "open": False}, {"port": 8443, "open": True}]
+
+
+@pytest.mark.parametrize(
+    "given, needs",
+    [
+        ({"replication_verify": False}, []),
+        ({}, ["finish"]),
+        ({"replication_verify": False, "replication_require_iteration": False}, ["finish"]),
+        ({"replication_verify": False, **API}, ["finish"]),
+        ({"replication_verify": False, "observed": {"service": None}}, ["finish"]),
+        ({"replication_verify": False, "observed": {"service": {**IN_SERVICE, "users": None}}}, ["finish"]),
+        ({"replication_verify": False, "observed": {"service": {**IN_SERVICE, "replicator_problem": "x"}}}, ["finish"]),
+        ({"replication_verify": False, **SSH}, ["preflight", "access"]),
+        ({"replication_verify": False, "replication_firewall": "ufw"}, ["access"]),
+        ({"replication_verify": False, "observed": {"selinux": True}}, ["access"]),
+        (ABSENT, ["access", "finish"]),
+        (
+            {"replication_verify": False, "replication_install": True, "observed": {"dovecot_version": None}},
+            ["preflight"],
+        ),
+    ],
+)
+def test_what_has_something_to_do(given, needs):
+    assert [name for name, needed in decided(**given).needs.items() if needed] == needs
+
+
+def test_packages():
+    missing = {"replication_install": True, "observed": {"dovecot_version": None}}
+    assert decided().packages == []
+    assert decided(**missing).packages == ["dovecot-core", "dovecot-imapd", "dovecot-lmtpd"]
+    assert decided(**missing, replication_packages=["dovecot-mine"]).packages == ["dovecot-mine"]
+
+
+@pytest.mark.parametrize(
+    "listen, tls, url",
+    [
+        ([], True, "https://127.0.0.1:8443"),
+        (["*", "192.0.2.1"], True, "https://192.0.2.1:8443"),
+        (["::1"], False, "http://[::1]:8443"),
+    ],
+)
+def test_where_the_host_reaches_its_own_api(listen, tls, url):
+    assert decided(**API, replication_api_listen=listen, replication_api_tls=tls).api_url == url
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"replication_scheme": "http"}, "value of replication_scheme must be one of: tcp, tcps, ssh, got: http"),
+        ({"replication_state": "gone"}, "value of replication_state must be one of: present, absent, got: gone"),
+        ({"replication_port": "many"}, "replication_port"),
+        ({"replication_doveadm_socket": {"modus": "0600"}}, "modus"),
+        ({"replication_iterate": {"driver": "sql"}}, "file"),
+    ],
+)
+def test_variables_that_make_no_sense(given, words):
+    dummy, (problem,) = _role.variables(lambda value: value, given)
+    assert words in problem
+
+
+def test_variables_of_the_command_line_are_text():
+    given = {"replication_port": "2525", "replication_verify": "no", "replication_listen": "::1,192.0.2.1"}
+    variables, problems = _role.variables(lambda value: value, given)
+    assert problems == []
+    assert (variables["replication_port"], variables["replication_verify"]) == (2525, False)
+    assert variables["replication_listen"] == ["::1", "192.0.2.1"] and variables["replication_peer"] is None

@@ -173,6 +173,9 @@ rows:
     fingerprint:
       description: Of all mailboxes and messages.
       type: str
+    problem:
+      description: Null; who has a problem is in RV(unreadable).
+      type: str
     messages:
       description: How many messages there are.
       type: int

@@ -58,6 +58,8 @@ TRIED = {
 HAVE_API = ["bookworm", "bookworm-backports"]
 INVENTORY = HERE / "inventory.yml"
 MX1, MX2 = HOSTS = ("mx1.example.org", "mx2.example.org")
+# What stops when a host is to be silent; -x and not -f, which would match the very shell that asks.
+FROZEN = "$(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)"
 # The accounts that the hosts have; see inventory.yml.
 EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
@@ -175,13 +177,15 @@ class Pair:
     @contextlib.contextmanager
     def silent(self, host=MX2):
         """A host whose Dovecot lets others connect and never answers."""
-        # -x and not -f, which would match this very shell.
-        frozen = "$(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)"
-        self.shell(f"kill -STOP {frozen}", host)
+        self.shell(f"kill -STOP {FROZEN}", host)
         try:
             yield
         finally:
-            self.shell(f"kill -CONT {frozen}", host)
+            self.wake(host)
+
+    def wake(self, host=MX2):
+        """Have a ``silent`` host answer again."""
+        self.shell(f"kill -CONT {FROZEN}", host)
 
     @contextlib.contextmanager
     def cut_off(self):
@@ -219,7 +223,7 @@ class Pair:
 
     def wakes_up(self, seconds, host=MX2):
         """Have a ``silent`` host answer again so many seconds later; a context manager."""
-        return self.later(seconds, "kill -CONT $(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)", host)
+        return self.later(seconds, f"kill -CONT {FROZEN}", host)
 
     def tidy(self):
         """Have on both lists just those who have an account, all synced, whatever tests have left behind."""

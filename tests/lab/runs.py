@@ -120,21 +120,33 @@ def succeeded(results):
     return results
 
 
-def module(lab, host, name, /, check=False, ansible_options=(), commands=None, **arguments):
-    """Run a module of the collection on one host and return its result as a dict, with what was shown on stderr."""
-    done = subprocess.run(
-        [
-            *[shutil.which("ansible", path=environment(commands)["PATH"]), host, "-i", str(lab.inventory)],
-            *["-m", f"{COLLECTION}.{name}", *(["-a", json.dumps(arguments)] if arguments else [])],
-            *(["--check"] if check else []),
-            *ansible_options,
-        ],
-        env=_json_environment(commands),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def module(lab, host, name, /, check=False, ansible_options=(), commands=None, seen=None, **arguments):
+    """Run a module of the collection on one host and return its result as a dict, with what was shown on stderr.
+
+    :arg seen: called with each line of that, while the module runs
+    """
+    command = [
+        *[shutil.which("ansible", path=environment(commands)["PATH"]), host, "-i", str(lab.inventory)],
+        *["-m", f"{COLLECTION}.{name}", *(["-a", json.dumps(arguments)] if arguments else [])],
+        *(["--check"] if check else []),
+        *ansible_options,
+    ]
+    shown = []
+    with tempfile.TemporaryFile("w+") as output:
+        with subprocess.Popen(
+            command,
+            env=_json_environment(commands),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            for line in process.stderr:
+                shown.append(line)
+                if seen:
+                    seen(line)
+        output.seek(0)
+        done = subprocess.CompletedProcess(command, process.returncode, output.read(), "".join(shown))
     (line,) = _results(done)
     return {**line["result"], "failed": line["status"] != "ok", "shown": done.stderr}
 

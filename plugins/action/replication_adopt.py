@@ -8,6 +8,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _adoption as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._strategy import require_together
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._verification import pair_of
 
 CHANGING_MODULE = "mailops.dovecot_replication.mailbox_identity"
@@ -42,6 +43,7 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         dummy, options = self.validate_argument_spec(argument_spec=OPTIONS)
         known = of_pair(options, variables)
+        require_together(self._task, known, variables)
         result["changed"] = False
         if options["stage"] == "adopted":
             self._adopt(result, options, known, variables)

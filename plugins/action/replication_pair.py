@@ -3,11 +3,13 @@
 
 from typing import Any, Dict, Optional
 
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _role
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._pair import decide
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Side
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._strategy import require_together
 
 LOOKING_MODULE = "mailops.dovecot_replication.node_info"
 OPTIONS = {
@@ -35,11 +37,18 @@ class ActionModule(ActionBase):
             secret_is_text=not isinstance(self._value("replication_secret", task_vars), (bool, int, float)),
             peer_host_keys=tuple(options["peer_host_keys"]),
         )
+        require_together(self._task, [side.name, *side.others], task_vars)
         if not side.observed:
             observed = self._look(side, task_vars)
             if observed.get("failed"):
                 return {**result, **observed}
             side = side._replace(observed=observed)
+        if side.listens and side.other:
+            side = side._replace(
+                secret_is_steady=not side.secret_is_text
+                or self._value("replication_secret", task_vars) == side.replication_secret,
+                secret_is_shared=self._is_shared("replication_secret", side, task_vars),
+            )
         if (side.over_tls or side.has_api) and side.other:
             # Of another host only what is needed: to put its variables together takes the controller 15 ms.
             side = side._replace(peer_calls_it=task_vars["hostvars"][side.other].get("replication_peer"))
@@ -55,6 +64,19 @@ class ActionModule(ActionBase):
 
     def _value(self, name: str, task_vars: Dict[str, Any]) -> Any:
         return self._templar.template(task_vars.get(name))
+
+    def _is_shared(self, name: str, side: Side, task_vars: Dict[str, Any]) -> bool:
+        """Return whether the peer has the same value of a variable, true where that cannot be known.
+
+        ``hostvars`` do not see what only this play sets. Where they tell this host another value than it has, they
+        are no help for the peer, either.
+        """
+        hosts = task_vars["hostvars"]
+        try:
+            return hosts[side.other].get(name) == side.wanted[name] or hosts[side.name].get(name) != side.wanted[name]
+        except AnsibleError:
+            # A template that cannot be rendered fails on the host that it belongs to.
+            return True
 
     def _look(self, side: Side, task_vars: Dict[str, Any]) -> Dict[str, Any]:
         """Return what the module observes on the host."""

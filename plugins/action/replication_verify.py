@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _verification as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._strategy import require_together
 
 OBSERVING_MODULE = "mailops.dovecot_replication.node_info"
 STAGES = ("observed", "begun", "synced", "probed", "compared", "concluded")
@@ -35,6 +36,8 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         dummy, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        pair = model.pair_of(variables["inventory_hostname"], variables["groups"].get(options["group"], []))
+        require_together(self._task, pair, variables)
         record = getattr(self, "_" + options["stage"])(options, variables)
         # A failed look at the host is a result already.
         result.update(record if isinstance(record, dict) else record._asdict())

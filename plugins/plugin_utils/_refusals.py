@@ -192,6 +192,26 @@ def _secret_with_line_break(side: Side) -> Iterator[str]:
             yield f"{variable} contains a line break"
 
 
+@refusal(
+    "secrets_differ",
+    "Each host logs in at the other one with its own, and would be turned away.",
+    "give both hosts the same replication_secret, such as in the variables of the group {side.replication_group}",
+)
+def _secrets_differ(side: Side) -> Iterator[str]:
+    if side.listens and side.secret_is_steady and not side.secret_is_shared:
+        yield f"{side.name} and {side.other} have different values of replication_secret"
+
+
+@refusal(
+    "secret_changes",
+    "Both hosts need the same one, in each run. A lookup that makes a random text makes another one each time.",
+    "make the secret once, and give both hosts that text, from a vault",
+)
+def _secret_changes(side: Side) -> Iterator[str]:
+    if side.listens and not side.secret_is_steady:
+        yield "replication_secret has another value each time it is used"
+
+
 # The HTTP API
 
 

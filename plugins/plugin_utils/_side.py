@@ -68,6 +68,8 @@ class Side(NamedTuple):
     :arg ansible_calls_peer: ansible_host of the other host, where this host cannot look up the name of the peer
     :arg previewing: whether nothing is to be changed, as in check mode
     :arg secret_is_text: whether YAML has taken replication_secret for a text
+    :arg secret_is_steady: whether replication_secret has the same value each time it is looked up
+    :arg secret_is_shared: whether the other host has the same replication_secret, as far as that can be known
     :arg peer_host_keys: lines of the peer's public host keys, where the scheme is ssh and they have been read
     """
 
@@ -79,6 +81,8 @@ class Side(NamedTuple):
     ansible_calls_peer: Optional[str] = None
     previewing: bool = False
     secret_is_text: bool = True
+    secret_is_steady: bool = True
+    secret_is_shared: bool = True
     peer_host_keys: Tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:

@@ -66,7 +66,6 @@ class Fleet(NamedTuple):
 
     pairs: int
     forks: int
-    strategy: str = "linear"
     pipelining: bool = True
 
 
@@ -74,7 +73,6 @@ FLEETS = [Fleet(1, 5), Fleet(100, 20)]
 MORE_FLEETS = [
     Fleet(10, 5),
     Fleet(10, 20),
-    Fleet(10, 20, "free"),
     Fleet(10, 20, pipelining=False),
     Fleet(100, 5),
     Fleet(100, 50),
@@ -330,7 +328,6 @@ class Bench:
             self.say(str(fleet))
             environment = dict(
                 ANSIBLE_FORKS=str(fleet.forks),
-                ANSIBLE_STRATEGY=fleet.strategy,
                 ANSIBLE_PIPELINING=str(fleet.pipelining),
             )
             inventory = self.fleet_inventory(fleet.pairs)

@@ -25,7 +25,7 @@ COLUMNS = {
     "bare": "bare client, all new",
     "ping": "ping",
 }
-FLEET = "pairs|forks|strategy|pipelining|status, s|processor, ms a host|setup, s|processor, ms a host".split("|")
+FLEET = "pairs|forks|pipelining|status, s|processor, ms a host|setup, s|processor, ms a host".split("|")
 HABITS = "new users|one task|`command` in a loop|module that forks `doveadm`|loop / task|forking / task".split("|")
 
 
@@ -85,7 +85,7 @@ def by_habit(bench):
 
 def by_fleet(bench):
     for fleet in bench.fleets:
-        row = [fleet.pairs, fleet.forks, fleet.strategy, "yes" if fleet.pipelining else "no"]
+        row = [fleet.pairs, fleet.forks, "yes" if fleet.pipelining else "no"]
         for name in "status", "setup":
             seconds = bench.median(f"fleet: {name} {fleet}")
             used = bench.figures[f"fleet: {name} {fleet}: processor"] / fleet.pairs / 2

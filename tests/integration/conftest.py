@@ -76,6 +76,7 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
     config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
     config.option.markexpr = config.option.markexpr or "not torture and not release"
+    runs.use_starters()
 
 
 def is_tried(item):

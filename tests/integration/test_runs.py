@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ways in which people run Ansible: without root, on one host, with other strategies, with names of their own."""
 
+import json
+
 import pytest
 import runs
+import yaml
 from conftest import BY_ANSIBLE, INVENTORY, MX1
 from runs import changes, failures, succeeded
 
@@ -27,6 +30,54 @@ def play_of(tmp_path, text):
 def own(pair, playbook, *options, **environment):
     """The results of a playbook of a user's own."""
     return runs.play(pair.lab, INVENTORY, playbook, *options, **environment)
+
+
+ROLE = """  become: true
+  tasks:
+    - ansible.builtin.import_role:
+        name: mailops.dovecot_replication.replication
+        tasks_from: %s
+"""
+
+
+def test_strategies(pair, tmp_path):
+    """The playbooks pin theirs, so nothing is green without a proof; in a play of one's own the role refuses."""
+    free = {"ANSIBLE_STRATEGY": "free"}
+    with pair.account("erin@example.org", hosts=[MX1]):
+        results = pair.play("verify", environment=free)
+        found = next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
+        assert [finding["id"] for finding in found] == ["accounts_differ"] and failures(results)
+    for tasks_from in ("main", "verify", "adopt"):
+        playbook = play_of(tmp_path, ROLE % tasks_from)
+        for strategy in ("free", "host_pinned"):
+            results = own(pair, playbook, ANSIBLE_STRATEGY=strategy)
+            assert len(failures(results)) == 2 and changes(results) == []
+            assert all(f"the strategy {strategy}" in message for message in failures(results))
+    playbook = play_of(tmp_path, ROLE % "main")
+    succeeded(own(pair, playbook, "--limit", MX1, **free))
+    succeeded(own(pair, playbook, ANSIBLE_STRATEGY="linear"))
+
+
+@pytest.mark.parametrize(
+    "secret, words",
+    [
+        ("of-{{ inventory_hostname }}", f"{MX1} and mx2.example.org have different values of replication_secret"),
+        ("{{ lookup('ansible.builtin.password', '/dev/null') }}", "another value each time it is used"),
+    ],
+    ids=["by host", "random"],
+)
+def test_secrets_that_differ(pair, tmp_path, secret, words):
+    """Refused before a file is written, and nowhere shown. What a play sets for both of its hosts is no difference."""
+    results = pair.play("setup", replication_secret=secret)
+    assert changes(results) == [] and len(failures(results)) == 2
+    assert any(words in message for message in failures(results)) and "of-mx" not in str(results)
+    by_host = tmp_path / "by-host.json"
+    by_host.write_text(json.dumps({"dovecot_replication": {"hosts": {MX1: {"replication_secret": "only-here"}}}}))
+    results = pair.play("setup", "-i", str(by_host))
+    assert changes(results) == [] and "have different values" in failures(results)[0]
+    secret = yaml.safe_load(INVENTORY.read_text())["dovecot_replication"]["vars"]["replication_secret"]
+    text = f"  become: true\n  vars:\n    replication_secret: {secret}\n" + (ROLE % "main").partition("\n")[2]
+    assert changes(succeeded(own(pair, play_of(tmp_path, text), "-i", str(by_host)))) == []
 
 
 def test_without_root(pair):

@@ -121,12 +121,6 @@ class Engine:
     def __call__(self, *argv, **kwargs):
         return run(self.command, *argv, **kwargs)
 
-    def converse(self, *argv):
-        """Start the engine with pipes for text to and from it, and return its Popen."""
-        return subprocess.Popen(
-            [self.command, *argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-
     def exists(self, kind, name):
         return self(kind, "inspect", name, check=False).returncode == 0
 
@@ -277,6 +271,7 @@ class Lab:
             self.engine = Engine.find()
         self.network = f"{PREFIX}-{self.name}"
         self.directory = STATE / self.name
+        self._entrances = {}
 
     @property
     def inventory(self):
@@ -311,12 +306,30 @@ class Lab:
 
     def execute(self, host, *argv, **kwargs):
         """Run a command on a host and return it completed."""
-        options = ["-i"] if kwargs.get("stdin") is not None else []
-        return self.engine("exec", *options, self.container(host), *argv, **kwargs)
+        return run(*self._entrance(host), *argv, **kwargs)
 
     def converse(self, host, *argv):
         """Start a command on a host and return its Popen, with pipes for text to and from it."""
-        return self.engine.converse("exec", "-i", self.container(host), *argv)
+        return subprocess.Popen(
+            [*self._entrance(host), *argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _entrance(self, host):
+        """What runs a command on a host: nsenter where it can, which takes a tenth of the time of the engine's exec."""
+        container = self.container(host)
+        through_engine = [self.engine.command, "exec", "-i", container]
+        if container not in self._entrances and os.geteuid() == 0 and shutil.which("nsenter"):
+            asked = self.engine("inspect", "--format", "{{.State.Pid}}", container, check=False)
+            variables = run(*through_engine, "env", "-0", check=False).stdout.split("\0")[:-1]
+            namespaces = ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]
+            enter = ["nsenter", "--target", asked.stdout.strip(), *namespaces, "env", "-i", *variables]
+            if run(*enter, "true", check=False, timeout=10).returncode == 0:
+                self._entrances[container] = enter
+        return self._entrances.get(container, through_engine)
 
     def _create_network(self):
         """Make the network, with IPv6 where the engine can."""
@@ -344,6 +357,7 @@ class Lab:
 
     def _create(self, name, image):
         container = self.container(name)
+        self._entrances.pop(container, None)
         say(f"starting {name} (container {container})")
         self.engine("rm", "-f", container, check=False)
         self.engine.start(

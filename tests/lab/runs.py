@@ -3,6 +3,7 @@
 """Ansible run against the hosts of a lab, for the demo and the integration tests."""
 
 import base64
+import collections
 import importlib.util
 import io
 import json
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
 import uuid
 import zipfile
@@ -77,15 +79,8 @@ def playbook_command(lab, inventory, playbook, *options, commands=None):
 
 def play(lab, inventory, playbook, *options, commands=None, **extra):
     """Run a playbook and return the results as a list of dicts, see callback_plugins/json_lines.py."""
-    done = subprocess.run(
-        playbook_command(lab, inventory, playbook, *options, commands=commands),
-        env=_json_environment(commands, **extra),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return _results(done)
+    command = playbook_command(lab, inventory, playbook, *options, commands=commands)
+    return _results(completed(command, _json_environment(commands, **extra)))
 
 
 def own_deprecations(shown):
@@ -131,24 +126,68 @@ def module(lab, host, name, /, check=False, ansible_options=(), commands=None, s
         *(["--check"] if check else []),
         *ansible_options,
     ]
+    done = completed(command, _json_environment(commands), seen)
+    (line,) = _results(done)
+    return {**line["result"], "failed": line["status"] != "ok", "shown": done.stderr}
+
+
+def completed(command, env, seen=None):
+    """Run one of Ansible's commands and return it completed; ``seen`` is called with each line of its stderr."""
+    if _starters is not None and seen is None:
+        return _starters.completed(command, env)
     shown = []
     with tempfile.TemporaryFile("w+") as output:
         with subprocess.Popen(
-            command,
-            env=_json_environment(commands),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.PIPE,
-            text=True,
+            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
         ) as process:
             for line in process.stderr:
                 shown.append(line)
                 if seen:
                     seen(line)
         output.seek(0)
-        done = subprocess.CompletedProcess(command, process.returncode, output.read(), "".join(shown))
-    (line,) = _results(done)
-    return {**line["result"], "failed": line["status"] != "ok", "shown": done.stderr}
+        return subprocess.CompletedProcess(command, process.returncode, output.read(), "".join(shown))
+
+
+def use_starters():
+    """Have the runs of this process begin without the imports of Ansible, see starter.py."""
+    global _starters
+    _starters = _starters or Starters()
+
+
+class Starters:
+    """The idle starters of this process; one runs one command at a time, and serves one environment."""
+
+    def __init__(self):
+        self._idle = collections.defaultdict(list)
+        self._lock = threading.Lock()
+
+    def completed(self, command, env):
+        """Run a command and return it completed."""
+        # Each test has another one.
+        env = {name: value for name, value in env.items() if name != "PYTEST_CURRENT_TEST"}
+        key = (os.path.dirname(command[0]), os.getcwd(), tuple(sorted(env.items())))
+        with self._lock:
+            starter = self._idle[key].pop() if self._idle[key] else None
+        starter = starter or subprocess.Popen(
+            [os.path.join(key[0], "python"), str(HERE / "starter.py")],
+            env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
+            wanted = {"command": os.path.basename(command[0]), "arguments": command[1:]}
+            starter.stdin.write(json.dumps({**wanted, "output": output.name, "errors": errors.name}) + "\n")
+            starter.stdin.flush()
+            answer = starter.stdout.readline()
+            if not answer:
+                raise LabError(f"the starter of {command} has died")
+            with self._lock:
+                self._idle[key].append(starter)
+            return subprocess.CompletedProcess(command, json.loads(answer)["rc"], output.read(), errors.read())
+
+
+_starters = None
 
 
 class Agent:

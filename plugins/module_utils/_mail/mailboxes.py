@@ -22,6 +22,8 @@ MESSAGE_FIELDS = ["mailbox", "uid", "guid", "flags"]
 DIGITS = 32
 # In characters; a row has the name of a mailbox, a number, a GUID and flags.
 LONGEST_ROW = 1 << 20
+# Separators in use. dsync writes its own host's, and dsync_alt_char, which is ``_``, for what cannot be in a name there.
+TRANSLATED = re.compile(r"[./\\|^~_]")
 OWN_FLAGS = {"\\Recent"}
 
 
@@ -38,8 +40,7 @@ class Mailbox:
         self.uidnext = int(row["uidnext"])
         self.bytes = int(row["vsize"])
         self.messages = 0
-        # Hosts with other separators spell the name otherwise, and dsync_alt_char stands for what cannot be in it.
-        spelling = re.sub(r"[\W_]", "/", self.name)
+        spelling = TRANSLATED.sub("/", self.name)
         self._hash = hashlib.sha256(_line(spelling, self.guid, self.uidvalidity))
 
     def add(self, row: Dict[str, Any]) -> None:

@@ -65,6 +65,12 @@ def test_what_makes_a_difference(mailboxes, messages):
     assert described(mailboxes, messages)["fingerprint"] != described()["fingerprint"]
 
 
+@pytest.mark.parametrize("here, there, same", [("a/b.c", "a.b_c", True), ("a/b", "a_b", True), ("a-b", "a_b", False)])
+def test_names_as_dsync_translates_them(here, there, same):
+    prints = {described([{**ARCHIVE, "mailbox": name}], ())["fingerprint"] for name in (here, there)}
+    assert len(prints) == (1 if same else 2)
+
+
 def test_no_mailbox_may_mean_that_none_can_be_read():
     assert described((), ())["messages"] == 0
     unknown = described((), (), none_is_unknown=True)

@@ -14,6 +14,7 @@ OPTIONS = {
     "mask": {"type": "str", "default": ""},
     "fail_on": {"type": "str", "default": "error", "choices": ["error", "warning", "nothing"]},
 }
+PARTS = ("overview", "summary", "dsyncs")
 MOST_ASKED_USERS = 100
 
 
@@ -28,7 +29,7 @@ class ActionModule(ActionBase):
         def read(**what: Any) -> Dict[str, Any]:
             return self._execute_module(module_name=INFO, module_args={**connection, **what}, task_vars=task_vars)
 
-        result = read(user_mask="*", gather=["overview", "dsyncs", "users"], failed_only=True, limit=model.MOST_NAMES)
+        result = read(gather=[*PARTS, "users"], user_mask="*", failed_only=True, limit=model.MOST_NAMES)
         if "overview" not in result:
             return result
         if options["mask"]:

@@ -495,6 +495,10 @@ replicator:
         known_users:
           description: All users on the list.
           type: int
+    summary:
+      description: The list in a few numbers, as in M(mailops.dovecot_replication.replicator_info).
+      returned: when the replicator answers
+      type: dict
     failing:
       description: Users whose last sync failed.
       returned: when the replicator answers

@@ -64,11 +64,15 @@ EXAMPLES = r"""
 
 - name: Show how many users fail
   ansible.builtin.debug:
-    msg: "{{ status.overview.waiting_failed + status.overview.queued_failed }}"
+    msg: "{{ status.summary.failing }}"
 """
 
 RETURN = r"""
 overview:
+  description: As M(mailops.dovecot_replication.replicator_info) returns it.
+  returned: when the replicator answers
+  type: dict
+summary:
   description: As M(mailops.dovecot_replication.replicator_info) returns it.
   returned: when the replicator answers
   type: dict

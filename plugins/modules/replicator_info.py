@@ -38,10 +38,11 @@ options:
   gather:
     description:
       - The parts to read.
-      - When not given, V(overview) and V(dsyncs), and V(users) too when O(users) or O(user_mask) is given.
+      - When not given, V(overview), V(summary) and V(dsyncs), and V(users) too when O(users) or O(user_mask) is given.
+      - V(summary) reads the list of all users, V(summary) and V(users) together read it once.
     type: list
     elements: str
-    choices: [overview, users, dsyncs]
+    choices: [overview, summary, users, dsyncs]
   failed_only:
     description: Of the users, return only those whose last sync failed.
     type: bool
@@ -64,9 +65,9 @@ EXAMPLES = r"""
   mailops.dovecot_replication.replicator_info:
   register: replicator
 
-- name: Fail when users wait for another try
+- name: Fail when syncs fail
   ansible.builtin.assert:
-    that: replicator.overview.waiting_failed + replicator.overview.queued_failed == 0
+    that: replicator.summary.failing == 0
 
 - name: Name the first ten users whose sync fails
   mailops.dovecot_replication.replicator_info:
@@ -128,6 +129,56 @@ overview:
     queued_full_resync: 0
     waiting_failed: 1
     known_users: 230
+summary:
+  description:
+    - The list of all users in a few numbers.
+    - Dovecot's RV(overview) does not count a failing user who has new changes queued, RV(summary.failing) does.
+  returned: when V(summary) is gathered
+  type: dict
+  contains: &summary
+    known_users:
+      description: All users on the list.
+      type: int
+    failing:
+      description: Users whose last sync failed.
+      type: int
+    queued:
+      description: Users with changes that wait for a sync.
+      type: int
+    running:
+      description: Users who are being synced.
+      type: int
+    never_synced:
+      description: Users for whom neither host has ever started a sync.
+      type: int
+    oldest_full_sync:
+      description: The start of the full sync that is the longest ago, ISO 8601 in UTC; null with O(transport=doveadm)
+        and O(transport=http), and when there was none.
+      type: str
+    oldest_full_sync_age:
+      description: Seconds since then, null when there was none. A full sync of the other host counts, too.
+      type: int
+    oldest_waiting_success_age:
+      description: Seconds since the last success of that user with queued changes for whom it is the longest ago; null
+        when none is queued who ever had one.
+      type: int
+    newest_success_age:
+      description: Seconds since the last sync of this host that succeeded, null when none ever did.
+      type: int
+    on_hold:
+      description: Whether the configuration keeps syncs from being started; null with O(transport=http).
+      type: bool
+  sample:
+    known_users: 230
+    failing: 1
+    queued: 2
+    running: 0
+    never_synced: 0
+    oldest_full_sync: '2026-11-22T12:04:10Z'
+    oldest_full_sync_age: 85700
+    oldest_waiting_success_age: 41
+    newest_success_age: 3
+    on_hold: false
 users:
   description: Entries of the replicator's list, sorted by name.
   returned: when V(users) is gathered
@@ -223,15 +274,17 @@ debug_log:
   elements: str
 """
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.durations import (
     iso_time,
     parse_duration,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USER_OPTIONS
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import UserStatus
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.summary import summarized
 
 
 def work(session: Session) -> Dict[str, Any]:
@@ -239,27 +292,33 @@ def work(session: Session) -> Dict[str, Any]:
     names = session.named_users()
     if gather is None:
         by_user = names is not None or session.params["user_mask"] is not None
-        gather = ["overview", "dsyncs"] + (["users"] if by_user else [])
+        gather = ["overview", "summary", "dsyncs"] + (["users"] if by_user else [])
     result: Dict[str, Any] = dict(changed=False, **session.where())
     if "overview" in gather:
         result["overview"] = session.client.overview()
     # The users before the slots: a sync that starts in between is then seen as running, never as not there.
-    statuses = selected(session, names) if "users" in gather else []
+    everyone, mask = "summary" in gather, session.params["user_mask"] or "*"
+    statuses: Dict[str, UserStatus] = {}
+    if everyone or "users" in gather:
+        statuses = session.client.users("*" if everyone else mask)
     slots = session.client.dsyncs() if statuses or "dsyncs" in gather else []
+    if everyone:
+        result["summary"] = summarized(statuses.values(), slots, session.connections.on_hold())
     if "users" in gather:
+        matching = statuses if mask == "*" or not everyone else filter(mask_matcher(mask), statuses)
         running = {slot.username for slot in slots}
-        result["users"] = [described(status, status.username in running) for status in statuses]
+        chosen = selected(session, names, [statuses[name] for name in matching])
+        result["users"] = [described(status, status.username in running) for status in chosen]
     if "dsyncs" in gather:
         result["dsyncs"] = [dict(slot._asdict()) for slot in slots]
     return result
 
 
-def selected(session: Session, names: Optional[List[str]]) -> List[UserStatus]:
-    """Return the entries that the options ask for, sorted by name."""
+def selected(session: Session, names: Optional[List[str]], statuses: Iterable[UserStatus]) -> List[UserStatus]:
+    """Return the entries that the options ask for beside the mask, sorted by name."""
     params = session.params
     only = None if names is None else set(names)
     older_than = None if params["older_than"] is None else parse_duration("older_than", params["older_than"])
-    statuses = session.client.users(params["user_mask"] or "*")
 
     def wanted(status: UserStatus) -> bool:
         if only is not None and status.username not in only:
@@ -269,7 +328,7 @@ def selected(session: Session, names: Optional[List[str]]) -> List[UserStatus]:
         since = status.successful_sync.age
         return older_than is None or since is None or since > older_than
 
-    chosen = sorted(filter(wanted, statuses.values()), key=lambda status: status.username)
+    chosen = sorted(filter(wanted, statuses), key=lambda status: status.username)
     return chosen[: params["limit"]]
 
 
@@ -295,7 +354,7 @@ def main() -> None:
         work,
         dict(
             USER_OPTIONS,
-            gather=dict(type="list", elements="str", choices=["overview", "users", "dsyncs"]),
+            gather=dict(type="list", elements="str", choices=["overview", "summary", "users", "dsyncs"]),
             failed_only=dict(type="bool", default=False),
             older_than=dict(type="str"),
             limit=dict(type="int"),

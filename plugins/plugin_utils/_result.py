@@ -256,13 +256,8 @@ def _overview(facts: Facts) -> Mapping[str, Any]:
     return facts.status.get("overview") or {}
 
 
-def _running(facts: Facts) -> int:
-    return sum(bool(slot.get("username")) for slot in facts.status.get("dsyncs") or [])
-
-
-def failing(overview: Mapping[str, Any]) -> int:
-    """Return for how many users the last sync has failed, from the counts of replicator_info."""
-    return overview["queued_failed"] + overview["waiting_failed"] if overview else 0
+def _summary(facts: Facts) -> Mapping[str, Any]:
+    return facts.status.get("summary") or {}
 
 
 def failing_message(status: Mapping[str, Any], fail_on: str) -> str:
@@ -270,21 +265,21 @@ def failing_message(status: Mapping[str, Any], fail_on: str) -> str:
 
     :arg status: what replicator_info answers, with the rows of failing users
     """
-    number = failing(status["overview"])
+    number = status["summary"]["failing"]
     if not number or fail_on == "nothing":
         return ""
     names = ", ".join(user["username"] for user in status["users"][:MOST_EXAMPLES])
-    return "The syncs of %d of %d users fail, such as %s." % (number, status["overview"]["known_users"], names)
+    return "The syncs of %d of %d users fail, such as %s." % (number, status["summary"]["known_users"], names)
 
 
 def _status(run: Run, name: str) -> Dict[str, Any]:
     facts = run.facts[name]
-    overview = _overview(facts)
     return {
         "dovecot_version": facts.status.get("dovecot_version"),
-        "overview": dict(overview) if overview else None,
-        "running": _running(facts) if overview else None,
-        "failing": failing(_overview(facts)) if overview else None,
+        "overview": dict(_overview(facts)) or None,
+        "summary": dict(_summary(facts)) or None,
+        "running": _summary(facts).get("running"),
+        "failing": _summary(facts).get("failing"),
         "failing_users": [user["username"] for user in facts.status.get("users") or []][:MOST_NAMES],
     }
 
@@ -292,12 +287,13 @@ def _status(run: Run, name: str) -> Dict[str, Any]:
 def _status_good(run: Run, hosts: Hosts) -> str:
     return "%s with %s, of which %d fail. Next: %s" % (
         _counted(len(hosts), "host"),
-        _counted(sum(host["overview"]["known_users"] for host in hosts.values()), "user"),
+        _counted(sum(host["summary"]["known_users"] for host in hosts.values()), "user"),
         sum(host["failing"] for host in hosts.values()),
         PROVES,
     )
 
 
+ON_HOLD = "%s is on hold: it starts no sync, and changes wait in the queue."
 HOST_ROW = "%-28s %8s %8s %8s %8s  %s"
 USER_ROW = "%-28s %-36s %-14s %-14s %s"
 
@@ -308,17 +304,19 @@ def _status_report(run: Run) -> List[str]:
     users = [_user_row(name, user) for name, facts in run.facts.items() for user in _shown_users(facts)]
     if users:
         lines += [USER_ROW % ("USER", "ON", "LAST SYNC", "LAST SUCCESS", "STATE"), *users]
-    fine = all(_overview(facts) and not failing(_overview(facts)) for facts in run.facts.values())
+    lines += [ON_HOLD % name for name, facts in run.facts.items() if _summary(facts).get("on_hold")]
+    fine = all(_summary(facts).get("failing") == 0 for facts in run.facts.values())
     return [*lines, "Nothing fails. %s proves that mail arrives." % VERIFY if fine else "Next: %s" % NAMES_CAUSES]
 
 
 def _host_row(name: str, facts: Facts) -> str:
-    overview = _overview(facts)
-    if not overview:
+    summary = _summary(facts)
+    if not summary:
         return HOST_ROW % (name, "-", "-", "-", "-", "no answer")
-    queued = sum(overview["queued_" + kind] for kind in ("sync", "high", "low", "full_resync"))
+    # New users, and those whose regular full sync is due, wait as well.
+    queued = summary["queued"] + _overview(facts)["queued_full_resync"]
     version = facts.status.get("dovecot_version") or "?"
-    return HOST_ROW % (name, overview["known_users"], queued, _running(facts), failing(_overview(facts)), version)
+    return HOST_ROW % (name, summary["known_users"], queued, summary["running"], summary["failing"], version)
 
 
 def _shown_users(facts: Facts) -> List[Mapping[str, Any]]:

@@ -22,7 +22,7 @@ ALICE, BOB = "alice@example.org", "bob@example.org"
 RESULTS = {
     "setup": {"dovecot_version", "changed", "changed_files", "findings", "compared_users"},
     "verify": {"dovecot_version", "known_users", "failing", "findings", "compared_users"},
-    "status": {"dovecot_version", "overview", "running", "failing", "failing_users"},
+    "status": {"dovecot_version", "overview", "summary", "running", "failing", "failing_users"},
     "resync": {
         *["requested", "synced", "failed", "dropped", "pending", "elapsed"],
         *["failed_users", "dropped_users", "pending_users"],

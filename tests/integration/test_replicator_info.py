@@ -5,6 +5,8 @@
 import re
 
 import pytest
+from conftest import MX1
+from runs import failures
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -27,6 +29,8 @@ def test_what_is_read_without_options(pair, transport):
     assert info["overview"]["known_users"] == len(pair.listed())
     assert all(slot["username"] is None and slot["type"] is None for slot in info["dsyncs"])
     assert "users" not in info
+    assert info["summary"]["known_users"] == len(pair.listed())
+    assert info["summary"]["on_hold"] is (None if transport == "http" else False)
 
 
 def test_users_by_mask(pair, transport):
@@ -44,6 +48,12 @@ def test_users_by_mask(pair, transport):
     assert 0 <= alice["successful_sync_age"] < 60
     # Dovecot tells when the next sync is due since 2.3.20.
     assert isinstance(alice["next_sync"], int) == (pair.release == "bookworm-backports")
+    # The summary is of everyone, and the list is read once for both.
+    info = pair.module("replicator_info", user_mask="a*", gather=["users", "summary"])
+    assert [user["username"] for user in info["users"]] == [ALICE]
+    assert info["summary"]["known_users"] == len(pair.listed()) and info["summary"]["failing"] == 0
+    assert 0 <= info["summary"]["newest_success_age"] < 60
+    assert (info["summary"]["oldest_full_sync"] is None) == (transport != "socket")
 
 
 def test_users_by_name_are_sorted_and_limited(pair):
@@ -71,3 +81,28 @@ def test_a_running_sync_is_seen(pair):
     (slot,) = [slot for slot in info["dsyncs"] if slot["username"]]
     assert slot["username"] == ALICE and slot["type"] in ("full", "normal", "incremental")
     assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
+
+
+@pytest.mark.parametrize("transport", ["socket"], indirect=True)
+def test_a_failing_user_with_new_mail_is_counted(pair, transport):
+    """Dovecot's overview has the user among the queued ones only, while the queue stands."""
+    extra = "/etc/dovecot/conf.d/97-one-slot.conf"
+    pair.shell(f"echo 'replication_max_conns = 1' > {extra}; systemctl reload dovecot; sleep 1")
+    try:
+        with pair.stopped():
+            assert pair.module("replicator_replicate", users=[ALICE], wait=True)["failed_users"] == [ALICE]
+        with pair.silent():
+            pair.module("replicator_replicate", users=["bob@example.org"], priority="high")
+            pair.deliver(ALICE)
+            info = pair.module("replicator_info", gather=["overview", "summary"])
+            shown = pair.play("status", "--limit", MX1)
+    finally:
+        pair.shell(f"rm {extra}; systemctl reload dovecot; sleep 1")
+    assert info["overview"]["queued_failed"] + info["overview"]["waiting_failed"] == 0
+    summary = info["summary"]
+    assert (summary["failing"], summary["running"], summary["queued"]) == (1, 1, 1)
+    assert summary["oldest_waiting_success_age"] is not None
+    (message,) = failures(shown)
+    assert f"The syncs of 1 of {summary['known_users']} users fail, such as {ALICE}" in message
+    everyone = pair.module("replicator_replicate", user_mask="*", wait=True)
+    assert not everyone["failed"]

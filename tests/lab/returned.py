@@ -3,6 +3,7 @@
 """Whether modules return what their RETURN describes, key by key."""
 
 import ast
+import copy
 import functools
 from pathlib import Path
 
@@ -26,6 +27,8 @@ PASSED_ON = {
     ("replication_pair", "observed"): ("node_info", None),
     ("replication_verify", "observation"): ("node_info", None),
     ("replication_status", "overview"): ("replicator_info", "overview"),
+    ("replication_status", "summary"): ("replicator_info", "summary"),
+    ("node_info", "replicator.summary"): ("replicator_info", "summary"),
     ("replication_status", "dsyncs"): ("replicator_info", "dsyncs"),
     ("replication_status", "users"): ("replicator_info", "users"),
     ("replication_status", "asked_users"): ("replicator_info", "users"),
@@ -64,11 +67,12 @@ def differences(name, result):
 
 def with_passed_on(name):
     """The RETURN of a module, with the keys of what it passes on."""
-    documented = dict(described(name))
+    documented = copy.deepcopy(described(name))
     for (module, key), (other, part) in PASSED_ON.items():
         if module == name:
-            contains = described(other)[part]["contains"] if part else described(other)
-            documented[key] = {**documented[key], "contains": contains}
+            *outer, last = key.split(".")
+            place = functools.reduce(lambda about, step: about[step]["contains"], outer, documented)
+            place[last]["contains"] = described(other)[part]["contains"] if part else with_passed_on(other)
     return documented
 
 

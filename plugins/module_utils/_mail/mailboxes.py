@@ -22,7 +22,7 @@ MESSAGE_FIELDS = ["mailbox", "uid", "guid", "flags"]
 DIGITS = 32
 # In characters; a row has the name of a mailbox, a number, a GUID and flags.
 LONGEST_ROW = 1 << 20
-# Separators in use. dsync writes its own host's, and dsync_alt_char, which is ``_``, for what cannot be in a name there.
+# Separators in use, and dsync_alt_char. On each host dsync writes its separator, and that for what a name cannot have.
 TRANSLATED = re.compile(r"[./\\|^~_]")
 OWN_FLAGS = {"\\Recent"}
 

@@ -22,6 +22,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import peer as peer_login
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.replica import parse_replica
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import error_log
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.summary import summarized
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Account
 
 # Settings that are returned with their place.
@@ -282,12 +283,13 @@ def _replica_of_users(configuration: Configuration, value: str) -> Described:
     }
 
 
-def queue(client: Any, limit: int, sleep: Callable[[float], None] = time.sleep) -> Described:
+def queue(client: Any, limit: int, on_hold: bool, sleep: Callable[[float], None] = time.sleep) -> Described:
     """Return the state of the replicator, and its list as ``statuses``.
 
     A queue that does not move gets a second look.
 
     :arg client: a ReplicatorClient
+    :arg on_hold: whether the configuration keeps syncs from being started
     """
     looks = 0
     while True:
@@ -310,6 +312,7 @@ def queue(client: Any, limit: int, sleep: Callable[[float], None] = time.sleep) 
         standing = set()
     return {
         "overview": client.overview(),
+        "summary": summarized(statuses.values(), slots, on_hold),
         "failing": excerpt(sorted(status.username for status in statuses.values() if status.failed), limit),
         "running": [
             {

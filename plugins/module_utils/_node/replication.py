@@ -87,7 +87,7 @@ def observe_replicator(session: Session, names: Set[str], limit: int) -> Tuple[D
     :arg names: the users whom the userdb lists
     """
     try:
-        result = dict(observation.queue(session.client, limit), problem=None)
+        result = dict(observation.queue(session.client, limit, bool(session.connections.on_hold())), problem=None)
         statuses = result.pop("statuses")
         if names.difference(statuses):
             # A replicator that has just started is still reading the userdb.

@@ -158,6 +158,15 @@ class Connections(Line):
             return dict(dovecot_version=None, socket_path=self._params["socket_path"])
         return dict(dovecot_version=self.doveconf.version(), socket_path=self.socket_path)
 
+    def on_hold(self) -> Optional[bool]:
+        """Return whether the configuration keeps syncs from being started, None where it cannot be read."""
+        if self.transport == "http":
+            return None
+        try:
+            return self.doveconf.get("replication_max_conns") == "0"
+        except DovecotError:
+            return None
+
     def require_replicator(self) -> None:
         """Raise DovecotError where this Dovecot has no replicator, for a module that does not ask it anything."""
         if self.transport == "http":

@@ -78,6 +78,7 @@ def healthy(name):
         "replicator": {
             "problem": None,
             "overview": {"queued_full_resync": 0, "known_users": 4},
+            "summary": {"known_users": 4, "failing": 0, "newest_success_age": 5},
             "failing": nobody,
             "running": [],
             "standing": nobody,

@@ -34,19 +34,19 @@ def config(changed=False, *paths):
 def answer(failing=0, names=()):
     """What `status` registers of a host."""
     users = [{"username": name, "failed": True, **AGES, "running": False, "priority": "none"} for name in names]
-    overview = {**OVERVIEW, "waiting_failed": failing}
-    dsyncs = [{"username": "a"}, {"username": None}]
-    read = {"overview": overview, "dsyncs": dsyncs, "dovecot_version": "2.3.19", "users": users}
+    summary = {**SUMMARY, "failing": failing}
+    read = {"overview": OVERVIEW, "summary": summary, "dovecot_version": "2.3.19", "users": users}
     return {"__replication_status": read}
 
 
+SUMMARY = {"known_users": 4, "queued": 6, "running": 1, "failing": 0, "on_hold": False}
 AGES = {"fast_sync_age": 60, "successful_sync_age": None}
 
 
 UNKNOWN = {
     "setup": {"dovecot_version", "changed", "findings"},
     "verify": {"dovecot_version", "known_users", "failing", "findings"},
-    "status": {"dovecot_version", "overview", "running", "failing"},
+    "status": {"dovecot_version", "overview", "summary", "running", "failing"},
     "resync": {"elapsed"},
     "drain": {"changed", "known_users", "queued_users"},
     "decommission": {"changed"},
@@ -246,6 +246,7 @@ def test_status():
     assert result["hosts"][ONE] == {
         "dovecot_version": "2.3.19",
         "overview": OVERVIEW,
+        "summary": SUMMARY,
         "running": 1,
         "failing": 0,
         "failing_users": [],
@@ -280,6 +281,9 @@ def test_the_table_of_status():
     fine = model.report(run("status", answer()))
     assert len(fine) == 4 and fine[-1] == f"Nothing fails. {VERIFY} proves that mail arrives."
     assert model.report(run("status", answer(), {}))[-1].startswith("Next: ")
+    held = answer()
+    held["__replication_status"]["summary"]["on_hold"] = True
+    assert model.report(run("status", held, answer()))[3].startswith(f"{ONE} is on hold")
 
 
 @pytest.mark.parametrize(

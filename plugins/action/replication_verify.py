@@ -28,6 +28,9 @@ OBSERVING = ("config_file", "sample", "require_iteration", "all_accounts")
 # What the tasks of the role register.
 SEEN, PEER_SEEN, OBSERVED, PROOF = (f"__replication_{name}" for name in ("seen", "peer_seen", "observed", "proof"))
 
+# Whether the tasks are included by those that configure the host.
+SETTING_UP = "__replication_setting_up"
+
 
 class ActionModule(ActionBase):
     """Judge what the tasks of `verify` have found so far, and say what the next ones do."""
@@ -123,7 +126,8 @@ def view_of(
         if "hostname" in seen:
             observations[member] = seen
     previewing = check_mode or "__replication_plan" in variables
-    return model.View(variables["inventory_hostname"], list(known), batch, observations, previewing)
+    setting_up = bool(variables.get(SETTING_UP))
+    return model.View(variables["inventory_hostname"], list(known), batch, observations, previewing, setting_up)
 
 
 def observation_in(variables: Mapping[str, Any], first: bool) -> Mapping[str, Any]:

@@ -532,6 +532,29 @@ def _rule_for_stage(stage: str, name: str, summary: str, cure: str) -> None:
 for _stage, _texts in STAGES.items():
     _rule_for_stage(_stage, *_texts)
 
+# What is found of a peer that is still to be set up, and what follows from that.
+OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING}
+
+
+def before_its_turn(found: Sequence[Finding], name: str, other: str) -> List[Finding]:
+    """Return the findings about a host that is set up before the other one of its pair.
+
+    :arg found: of that host alone
+    :arg name: of that host
+    """
+    reasons = [finding for finding in found if finding["id"] in OF_THE_PEER]
+    if not reasons:
+        return list(found)
+    waiting = {
+        "id": "peer_comes_later",
+        "severity": WARNING,
+        "host": name,
+        "summary": f"{other} is not in this run and not ready, so nothing is replicated yet, and nothing was proved.",
+        "evidence": f"{reasons[0]['evidence']}. No sync from {name} has ever succeeded.",
+        "cure": f"Run `{PLAYBOOK}setup` for both hosts, or with `--limit {other}`.",
+    }
+    return [*(finding for finding in found if finding not in reasons), waiting]
+
 
 # The sockets
 

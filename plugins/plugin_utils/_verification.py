@@ -12,6 +12,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagn
     ERROR,
     USERS_FAILING,
     Finding,
+    before_its_turn,
     findings,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._result import errors_and_warnings
@@ -36,6 +37,7 @@ class View(NamedTuple):
     :arg batch: hosts that are verified at the same time
     :arg observations: by host, of the hosts of the pair that have been observed
     :arg previewing: whether nothing may be changed, and so no mail sent
+    :arg setting_up: whether the host has just been configured, and not only looked at
     """
 
     name: str
@@ -43,6 +45,7 @@ class View(NamedTuple):
     batch: Sequence[str]
     observations: Mapping[str, Observation]
     previewing: bool = False
+    setting_up: bool = False
 
     @property
     def observed(self) -> List[str]:
@@ -52,6 +55,17 @@ class View(NamedTuple):
     def verifier(self) -> str:
         """The host that proves and reports for the pair."""
         return next((name for name in self.observed if name in self.batch), self.name)
+
+    def findings(self, proof: Optional["Proof"] = None) -> List[Finding]:
+        """Return the findings about the hosts that were observed."""
+        found = findings(self.observations, None if proof is None else proof._asdict())
+        others = [name for name in self.pair if name not in self.observations]
+        return before_its_turn(found, self.name, others[0]) if others and self._comes_first() else found
+
+    def _comes_first(self) -> bool:
+        """Whether this host is set up and has never synced anyone with the other one."""
+        summary = self.observations[self.name].get("replicator", {}).get("summary")
+        return self.setting_up and summary is not None and summary["newest_success_age"] is None
 
 
 class Observed(NamedTuple):
@@ -149,7 +163,7 @@ def obstacle(view: View) -> Optional[str]:
     """Return why nothing can be proved, None where it can. An empty text means that findings say it."""
     if len(view.observed) != 2:
         return "only one host of the pair was observed"
-    found = findings(view.observations)
+    found = view.findings()
     if any(finding["severity"] == ERROR for finding in found):
         # A proof would wait for what is known to fail.
         return ""
@@ -172,7 +186,7 @@ def failing(view: View) -> Dict[str, List[str]]:
     A sync also fails when mail comes in meanwhile, and when a reload breaks it off. Dovecot tries again after five
     minutes.
     """
-    errors = {finding["id"] for finding in findings(view.observations) if finding["severity"] == ERROR}
+    errors = {finding["id"] for finding in view.findings() if finding["severity"] == ERROR}
     if view.previewing or len(view.observed) != 2 or errors != {USERS_FAILING}:
         return {}
     users = {name: view.observations[name]["replicator"]["failing"]["first"] for name in view.observed}
@@ -273,7 +287,7 @@ def concluded(view: View, proof: Proof, fail_on: str) -> Conclusion:
     """
     if not _is_provable(view):
         proof = Proof()
-    found = findings(view.observations, proof._asdict())
+    found = view.findings(proof)
     own = [item for item in found if item["host"] == view.name and item["severity"] in FAILING[fail_on]]
     failure = " ".join(item["summary"] for item in own)
     return Conclusion(

@@ -7,7 +7,7 @@ import json
 import pytest
 import runs
 import yaml
-from conftest import BY_ANSIBLE, INVENTORY, MX1
+from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1
 from runs import changes, failures, succeeded
 
 pytestmark = [
@@ -25,6 +25,10 @@ def play_of(tmp_path, text):
     path = tmp_path / "play.yml"
     path.write_text(f"- hosts: dovecot_replication\n  gather_facts: false\n{text}")
     return path
+
+
+def findings_of(results):
+    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
 
 
 def own(pair, playbook, *options, **environment):
@@ -45,8 +49,7 @@ def test_strategies(pair, tmp_path):
     free = {"ANSIBLE_STRATEGY": "free"}
     with pair.account("erin@example.org", hosts=[MX1]):
         results = pair.play("verify", environment=free)
-        found = next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
-        assert [finding["id"] for finding in found] == ["accounts_differ"] and failures(results)
+        assert [finding["id"] for finding in findings_of(results)] == ["account_missing"] and failures(results)
     for tasks_from in ("main", "verify", "adopt"):
         playbook = play_of(tmp_path, ROLE % tasks_from)
         for strategy in ("free", "host_pinned"):
@@ -78,6 +81,25 @@ def test_secrets_that_differ(pair, tmp_path, secret, words):
     secret = yaml.safe_load(INVENTORY.read_text())["dovecot_replication"]["vars"]["replication_secret"]
     text = f"  become: true\n  vars:\n    replication_secret: {secret}\n" + (ROLE % "main").partition("\n")[2]
     assert changes(succeeded(own(pair, play_of(tmp_path, text), "-i", str(by_host)))) == []
+
+
+def test_one_host_first(pair):
+    """It says what it did not look at, and is not red for the host that has not had its turn."""
+    succeeded(pair.play("setup", replication_state="absent"))
+    for host in HOSTS:
+        pair.shell("systemctl stop dovecot; rm -f /var/lib/dovecot/replicator.db; systemctl start dovecot", host)
+    first = succeeded(pair.play("setup", "--limit", MX1, replication_verify=True))
+    (found,) = findings_of(first)
+    assert found["id"] == "peer_comes_later" and "--limit mx2.example.org" in found["cure"]
+    assert any("only one host of the pair was observed" in str(line["result"].get("msg")) for line in first)
+    again = succeeded(pair.play("setup", "--limit", MX1, replication_verify=True))
+    assert changes(again) == [] and [finding["id"] for finding in findings_of(again)] == ["peer_comes_later"]
+    # What the run was told not to look at is looked at by verify.
+    assert [finding["id"] for finding in findings_of(pair.play("verify", "--limit", MX1))][0] == "peer_unreachable"
+    options = ["--limit", found["cure"].split("--limit ")[1].rstrip("`.")]
+    assert findings_of(succeeded(pair.play("setup", *options, replication_verify=True))) == []
+    pair.tidy()
+    assert findings_of(succeeded(pair.play("verify"))) == []
 
 
 def test_without_root(pair):

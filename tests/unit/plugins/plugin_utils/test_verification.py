@@ -57,6 +57,25 @@ def fingerprints(here, there):
     return [{"item": host, "users": [row(name, text) for name, text in side.items()]} for host, side in sides]
 
 
+UNREACHABLE = {**healthy(MX1)["peer"], "stage": "connect", "answer": "Connection refused"}
+
+
+@pytest.mark.parametrize(
+    "setting_up, success, severity", [(True, None, "warning"), (True, 5, "error"), (False, None, "error")]
+)
+def test_a_host_that_is_set_up_first(setting_up, success, severity):
+    """It is not red for the other one, which has not had its turn; one that has synced before is."""
+    first = view(observed=[MX1], batch=[MX1], peer=UNREACHABLE)._replace(setting_up=setting_up)
+    first.observations[MX1]["replicator"]["summary"]["newest_success_age"] = success
+    first.observations[MX1]["replicator"]["failing"] = {"count": 1, "first": [ALICE]}
+    ended = model.concluded(first, model.Proof(), "error")
+    (finding,) = [item for item in ended.findings if item["id"] in ("peer_comes_later", "peer_unreachable")]
+    assert finding["severity"] == severity and bool(ended.failure) == (severity == "error")
+    if severity == "warning":
+        assert [item["id"] for item in ended.findings] == ["peer_comes_later"] and f"--limit {MX2}" in finding["cure"]
+        assert "No proof was tried, because only one host of the pair was observed." in ended.report
+
+
 def test_mail_that_cannot_be_read_is_not_the_same():
     """Neither is it different: nobody knows."""
     results = fingerprints({ALICE: "1", BOB: "2"}, {ALICE: "1", BOB: "2"})

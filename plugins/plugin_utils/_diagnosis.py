@@ -536,6 +536,15 @@ for _stage, _texts in STAGES.items():
 OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING}
 
 
+COMES_LATER = Rule(
+    "peer_comes_later",
+    WARNING,
+    "%(other)s is not in this run and not ready, so nothing is replicated yet, and nothing was proved.",
+    f"Run `{PLAYBOOK}setup` for both hosts, or with `--limit %(other)s`.",
+    lambda host: [],
+)
+
+
 def before_its_turn(found: Sequence[Finding], name: str, other: str) -> List[Finding]:
     """Return the findings about a host that is set up before the other one of its pair.
 
@@ -545,14 +554,8 @@ def before_its_turn(found: Sequence[Finding], name: str, other: str) -> List[Fin
     reasons = [finding for finding in found if finding["id"] in OF_THE_PEER]
     if not reasons:
         return list(found)
-    waiting = {
-        "id": "peer_comes_later",
-        "severity": WARNING,
-        "host": name,
-        "summary": f"{other} is not in this run and not ready, so nothing is replicated yet, and nothing was proved.",
-        "evidence": f"{reasons[0]['evidence']}. No sync from {name} has ever succeeded.",
-        "cure": f"Run `{PLAYBOOK}setup` for both hosts, or with `--limit {other}`.",
-    }
+    evidence = f"{reasons[0]['evidence']}. No sync from {name} has ever succeeded."
+    waiting = _finding(COMES_LATER, name, {"other": other, "evidence": evidence})
     return [*(finding for finding in found if finding not in reasons), waiting]
 
 

@@ -150,7 +150,7 @@ class Side(NamedTuple):
         if self.over_ssh:
             return f"remoteprefix:{self.replication_ssh_user}@{self.peer}"
         host = f"[{self.peer}]" if self.peer_is_ipv6 else self.peer
-        return f"{self.replication_scheme}:{host}:{self.replication_port}"
+        return f"{self.replication_scheme}:{host}:{self.replication_peer_port or self.replication_port}"
 
     @property
     def dsync_command(self) -> str:

@@ -84,6 +84,36 @@ def test_addresses_instead_of_names(configured, tmp_path, family):
     crosses_both_ways(configured)
 
 
+def test_a_network_of_its_own(configured, tmp_path):
+    """The hosts have names of IPv6 alone there, and each calls the other at another port than that one's peer does."""
+    names, ports = {MX1: "mx1-repl", MX2: "mx2-repl"}, {MX1: 2525, MX2: 2626}
+    for here, there in (HOSTS, HOSTS[::-1]):
+        configured.shell(
+            f"cp /etc/hosts /srv/hosts.kept; echo '{ipv6(configured, there)} {names[there]}' >> /etc/hosts", here
+        )
+    hosts = {
+        here: {
+            "replication_peer": names[there],
+            "replication_port": ports[here],
+            "replication_peer_port": ports[there],
+            "replication_listen": ["::"],
+        }
+        for here, there in (HOSTS, HOSTS[::-1])
+    }
+    path = tmp_path / "network.json"
+    path.write_text(json.dumps({"dovecot_replication": {"hosts": hosts}}))
+    options = dict(replication_verify=True, replication_probe_user=ALICE)
+    try:
+        results = succeeded(configured.play("setup", "-i", str(path), **options))
+        assert replica(configured) == "tcp:mx2-repl:2626" and replica(configured, MX2) == "tcp:mx1-repl:2525"
+        assert next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude")) == []
+        crosses_both_ways(configured)
+    finally:
+        for host in HOSTS:
+            # Not mv: the engine has mounted the file.
+            configured.shell("cat /srv/hosts.kept > /etc/hosts", host)
+
+
 def test_tls_goes_by_the_name_and_the_authority(configured):
     """With the peer's certificate as authority mail crosses; with another one each sync fails."""
     own = "/etc/dovecot/private/dovecot"

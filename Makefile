@@ -56,7 +56,7 @@ role-docs: venv ## write the defaults and the variables in the README of the rol
 
 torture: venv ## faults, load, secrets and a million bad inputs that take too long for test
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_ALL_TRANSPORTS=1 pytest -v -s -m torture tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_ALL=1 pytest -v -s -m torture tests/integration
 
 test: venv ## run lint, units, sanity, integration and some molecule scenarios, and print a summary
 	@$(RUN) python tests/tools/run_all.py

@@ -541,7 +541,7 @@ COMES_LATER = Rule(
     WARNING,
     "%(other)s is not in this run and not ready, so nothing is replicated yet, and nothing was proved.",
     f"Run `{PLAYBOOK}setup` for both hosts, or with `--limit %(other)s`.",
-    lambda host: [],
+    lambda host: iter(()),
 )
 
 

@@ -5,7 +5,8 @@
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
 Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
 `make release-check`.
-MAILOPS_ALL_TRANSPORTS: each transport on each release that has it, instead of those in TRIED.
+MAILOPS_ALL: each test on each release, and each transport on each release that has it; else tests marked ``on_one`` run
+on one release, as their outcome does not depend on which, and transports as in TRIED.
 """
 
 import contextlib
@@ -34,6 +35,8 @@ CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR +
 BY_ANSIBLE = "bookworm"
 # The one with the fewest tests of its own, for those that need no more than one.
 LEAST_LOADED = "bookworm-backports"
+# That of tests marked ``on_one``: the newest, or what is chosen.
+ONE = LEAST_LOADED if LEAST_LOADED in CHOSEN else CHOSEN[0]
 API_URL = "http://127.0.0.1:8080"
 API_KEY = "key-only-for-the-lab"
 API = f"""
@@ -74,25 +77,37 @@ class LabScheduling(LoadScopeScheduling):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
+    config.addinivalue_line("markers", "on_one: on one release, unless MAILOPS_ALL is set")
     config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
     config.option.markexpr = config.option.markexpr or "not torture and not release"
     runs.use_starters()
 
 
 def is_tried(item):
-    """Whether a test is one over a transport that is tried on its release."""
+    """Whether a test runs on its release and over its transport."""
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     release, transport = parameters.get("pair"), parameters.get("transport")
-    if release is None or transport is None:
-        return True
-    if os.environ.get("MAILOPS_ALL_TRANSPORTS"):
-        return transport != "http" or release in HAVE_API
-    return transport in TRIED[release]
+    if os.environ.get("MAILOPS_ALL"):
+        return transport != "http" or release is None or release in HAVE_API
+    return release is None or transport is None or transport in TRIED[release]
+
+
+def case_of(item):
+    """What a test tries, whatever the release; and that, None where it has none."""
+    parameters = dict(item.callspec.params) if hasattr(item, "callspec") else {}
+    release = parameters.pop("pair", None)
+    return (item.path, item.originalname, repr(sorted(parameters.items(), key=str))), release
 
 
 def pytest_collection_modifyitems(config, items):
-    untried = [item for item in items if not is_tried(item)]
-    items[:] = [item for item in items if is_tried(item)]
+    tried, untried = [], []
+    there = {case for case, release in map(case_of, items) if release == ONE}
+    for item in items:
+        case, release = case_of(item)
+        on_one = item.get_closest_marker("on_one") and not os.environ.get("MAILOPS_ALL")
+        elsewhere = on_one and release not in (None, ONE) and case in there
+        (untried if elsewhere or not is_tried(item) else tried).append(item)
+    items[:] = tried
     config.hook.pytest_deselected(items=untried)
 
 

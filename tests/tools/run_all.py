@@ -6,6 +6,7 @@
 A part fails when its command fails, and also when its output does not show that it tested anything.
 """
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -36,12 +37,20 @@ PARTS = {
 CHOICES = {"molecule": ["MOLECULE=--some"]}
 
 
+# Stages, one after the other. Lanes of a stage run at the same time, as live hosts leave the processors idle at times;
+# parts of a lane, one after the other. `docs` installs into the virtual environment, so nothing runs beside it.
+STAGES = [[["docs"]], [["integration"], ["lint", "units", "sanity", "molecule"]]]
+
+
 def make(part):
     return ["make", "--no-print-directory", part, *CHOICES.get(part, [])]
 
 
-def run(command):
-    """Run a command, show its output, and return the exit code and the output."""
+def run(command, show):
+    """Run a command, show its output line by line, and return the exit code and the output.
+
+    :arg show: function of a line
+    """
     lines = []
     with subprocess.Popen(
         command,
@@ -53,7 +62,7 @@ def run(command):
         errors="replace",
     ) as process:
         for line in process.stdout:
-            print(line, end="", flush=True)
+            show(line)
             lines.append(line)
     return process.returncode, re.sub(r"\x1b\[[\d;]*m", "", "".join(lines))
 
@@ -67,25 +76,38 @@ def count(patterns, output):
     return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
 
 
-def run_parts(parts, command_of):
-    """Run parts, a dict like PARTS, print a summary, and end with status 0 when all have passed."""
-    rows = []
-    for part, patterns in parts.items():
+def run_parts(parts, command_of, stages=None):
+    """Run parts, a dict like PARTS, print a summary, and end with status 0 when all have passed.
+
+    :arg stages: as STAGES; one part after the other when None
+    """
+    rows = {}
+
+    def run_part(part, prefix):
         print(f"=== {part} ===", flush=True)
         start = time.monotonic()
-        code, output = run(command_of(part))
-        counted, text = count(patterns, output)
+        code, output = run(command_of(part), lambda line: print(f"{prefix}{line}", end="", flush=True))
+        counted, text = count(parts[part], output)
         result = "failed" if code else "passed" if counted else "did not run"
-        rows.append((part, result, time.monotonic() - start, text))
+        rows[part] = (result, time.monotonic() - start, text)
 
+    def run_lane(lane, is_first):
+        for part in lane:
+            run_part(part, "" if is_first else f"{part}| ")
+
+    start = time.monotonic()
+    for stage in stages or [[list(parts)]]:
+        with concurrent.futures.ThreadPoolExecutor(len(stage)) as pool:
+            list(pool.map(run_lane, stage, [True] + [False] * (len(stage) - 1)))
     print("=== summary ===")
     print(f"{'part':<12} {'result':<12} {'seconds':>7}  counted")
-    for part, result, seconds, text in rows:
+    for part in parts:
+        result, seconds, text = rows[part]
         print(f"{part:<12} {result:<12} {seconds:>7.0f}  {text}")
-    passed = sum(result == "passed" for part, result, seconds, text in rows)
-    print(f"{passed} passed, {len(rows) - passed} failed")
+    passed = sum(result == "passed" for result, seconds, text in rows.values())
+    print(f"{passed} passed, {len(rows) - passed} failed, {time.monotonic() - start:.0f} seconds")
     sys.exit(passed != len(rows))
 
 
 if __name__ == "__main__":
-    run_parts(PARTS, make)
+    run_parts(PARTS, make, STAGES)

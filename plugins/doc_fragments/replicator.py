@@ -77,6 +77,10 @@ requirements:
 
     SLICE = r"""
 options:
+  _users:
+    description:
+      - Internal. The action plugin hands over the users of O(users_file), and of a long list, in it.
+    type: str
   _wait_slice:
     description:
       - Internal. The action plugin makes the module wait in parts with it, and shows progress in between.

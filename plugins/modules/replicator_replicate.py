@@ -39,6 +39,11 @@ options:
     type: list
     elements: str
     aliases: [name, user]
+  users_file:
+    description:
+      - A file on the controller with the names of users, one a line, in place of O(users). See
+        M(mailops.dovecot_replication.replicator_user).
+    type: str
   user_mask:
     description:
       - Users on the replicator's list whose names match this mask. C(*) stands for any characters and C(?) for one;
@@ -228,8 +233,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     replication_diff,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
-    USER_OPTIONS,
+    LISTED_USER_OPTIONS,
     WAIT_OPTIONS,
+    WHICH_USERS,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
@@ -308,7 +314,7 @@ def main() -> None:
     Session.run(
         work,
         dict(
-            USER_OPTIONS,
+            LISTED_USER_OPTIONS,
             priority=dict(type="str", choices=["low", "high"], default="low"),
             full=dict(type="bool", default=False),
             max_age=dict(type="str"),
@@ -317,8 +323,8 @@ def main() -> None:
             **WAIT_OPTIONS,
         ),
         ask_again=ask_again,
-        required_one_of=[["users", "user_mask"]],
-        mutually_exclusive=[["users", "user_mask"]],
+        required_one_of=[WHICH_USERS],
+        mutually_exclusive=[WHICH_USERS],
     )
 
 

@@ -48,13 +48,19 @@ options:
     type: list
     elements: str
     aliases: [name, user]
+  users_file:
+    description:
+      - A file on the controller with the names of users, one a line, in UTF-8, in place of O(users). C(#) begins a
+        comment, at the start of a line or after a blank. A relative path is looked for as M(ansible.builtin.copy) does.
+      - This is the fast way for a long list, which can be reviewed line by line.
+    type: str
   user_mask:
     description:
       - Users whose names match this mask. C(*) stands for any characters and C(?) for one; upper and lower case differ.
       - With O(state=present) the names are taken from the userdb, with O(state=absent) from the replicator's list.
       - For the userdb, C(doveadm user '*') must list its users. SQL needs C(iterate_query) for that, LDAP
         C(iterate_attrs) and C(iterate_filter).
-      - Together with O(users) only as the limit of O(exclusive=true).
+      - Together with O(users) or O(users_file) only as the limit of O(exclusive=true).
     type: str
   state:
     description: Whether the users are to be on the replicator's list.
@@ -110,6 +116,11 @@ EXAMPLES = r"""
   mailops.dovecot_replication.replicator_user:
     users: "{{ replicated_mailboxes }}"
     user_mask: "*@example.org"
+    exclusive: true
+
+- name: Have exactly the users of a file in the repository on the list
+  mailops.dovecot_replication.replicator_user:
+    users_file: replicated.txt
     exclusive: true
 
 - name: Stop before more than fifty users would be taken off the list
@@ -229,8 +240,9 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     plan_present,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
-    USER_OPTIONS,
+    LISTED_USER_OPTIONS,
     WAIT_OPTIONS,
+    WHICH_USERS,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
@@ -368,7 +380,7 @@ def main() -> None:
     Session.run(
         work,
         dict(
-            USER_OPTIONS,
+            LISTED_USER_OPTIONS,
             state=dict(type="str", choices=["present", "absent"], default="present"),
             exclusive=dict(type="bool", default=False),
             check_userdb=dict(type="bool", default=True),
@@ -376,7 +388,8 @@ def main() -> None:
             **WAIT_OPTIONS,
         ),
         ask_again=ask_again,
-        required_one_of=[["users", "user_mask"]],
+        required_one_of=[WHICH_USERS],
+        mutually_exclusive=[["users", "users_file"]],
     )
 
 

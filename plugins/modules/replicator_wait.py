@@ -46,11 +46,16 @@ options:
     type: list
     elements: str
     aliases: [name, user]
+  users_file:
+    description:
+      - A file on the controller with the names of users, one a line, in place of O(users). See
+        M(mailops.dovecot_replication.replicator_user).
+    type: str
   user_mask:
     description:
       - Users on the replicator's list whose names match this mask. C(*) stands for any characters and C(?) for one;
         upper and lower case differ.
-      - Everyone on the list when neither this nor O(users) is given.
+      - Everyone on the list when neither this nor O(users) nor O(users_file) is given.
     type: str
   until:
     description:
@@ -176,8 +181,9 @@ from typing import Any, Dict
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import TaskFailed
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated, mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import (
+    LISTED_USER_OPTIONS,
     SLICE_OPTION,
-    USER_OPTIONS,
+    WHICH_USERS,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import (
@@ -221,13 +227,13 @@ def main() -> None:
     Session.run(
         work,
         dict(
-            USER_OPTIONS,
+            LISTED_USER_OPTIONS,
             until=dict(type="str", choices=["idle", "synced", "quiet"], default="idle"),
             max_failed=dict(type="int"),
             wait_timeout=dict(type="float", default=300),
             **SLICE_OPTION,
         ),
-        mutually_exclusive=[["users", "user_mask"]],
+        mutually_exclusive=[WHICH_USERS],
     )
 
 

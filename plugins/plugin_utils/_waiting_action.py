@@ -6,12 +6,15 @@ A module prints nothing before it ends. So the controller makes it wait in slice
 """
 
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USER_OPTIONS
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import names_in_file, packed
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.options import USERS
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import (
     MAY_BE_LOST,
     Outcome,
@@ -20,8 +23,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
 
 # A slice lasts a share of the time waited so far, within these seconds: an early first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
-# The option that lists users, and its aliases.
-USERS = {"users", *USER_OPTIONS["users"]["aliases"]}
+# A longer list goes to the host as one text. Core would template and encode its items with each slice.
+LONGEST_LIST = 1000
 # The last slice is shorter by the time that sending and starting the module takes, so the task ends at its deadline.
 LONGEST_START_UP = 1.0
 
@@ -32,9 +35,11 @@ class WaitingAction(ActionBase):
     def run(self, tmp: object = None, task_vars: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
         self._supports_async = True
         super().run(tmp, task_vars)
+        self._options = self._packed_options()
         if self._task.async_val:
             # The controller goes away meanwhile: the module waits by itself, without a word.
-            return self._execute_module(task_vars=task_vars, wrap_async=not self._connection.has_native_async)
+            in_background = not self._connection.has_native_async
+            return self._execute_module(module_args=self._options, task_vars=task_vars, wrap_async=in_background)
         began = time.monotonic()
         result = self._slice(task_vars, seconds=SHORTEST_SLICE)
         return self._wait_on(began, result, task_vars) if "waiting" in result else result
@@ -74,13 +79,36 @@ class WaitingAction(ActionBase):
         return result
 
     def _slice(self, task_vars: Optional[Dict[str, Any]], **wait: Any) -> Dict[str, Any]:
-        options = dict(self._task.args)
+        options = dict(self._options)
         if "names" in wait:
             # The module looks at these names alone; the list of all users would be sent again with each slice.
             for name in USERS.intersection(options):
                 options[name] = []
+            if "_users" in options:
+                options["_users"] = packed([])
         result: Dict[str, Any] = self._execute_module(module_args={**options, "_wait_slice": wait}, task_vars=task_vars)
         return result
+
+    def _packed_options(self) -> Dict[str, Any]:
+        """Return the options of the task, with the users of a file or of a long list as one text."""
+        options = dict(self._task.args)
+        if options.get("users_file"):
+            options["_users"] = packed(self._names_in(options["users_file"]))
+        for name in USERS.intersection(options):
+            users = options[name]
+            if isinstance(users, list) and len(users) > LONGEST_LIST and all(isinstance(user, str) for user in users):
+                options.update({name: [], "_users": packed(users)})
+        return options
+
+    def _names_in(self, given: Any) -> List[str]:
+        try:
+            path = self._find_needle("files", str(given))
+            with open(path, "rb") as file:
+                return names_in_file(file.read(), str(given))
+        except (AnsibleError, OSError) as error:
+            raise AnsibleActionFail("Reading users_file failed: %s" % error) from error
+        except DovecotError as error:
+            raise AnsibleActionFail(str(error)) from error
 
     def _show(self, text: str, task_vars: Optional[Dict[str, Any]]) -> None:
         if not self._task.no_log:

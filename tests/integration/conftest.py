@@ -241,6 +241,12 @@ class Pair:
         """Have a ``silent`` host answer again so many seconds later; a context manager."""
         return self.later(seconds, f"kill -CONT {FROZEN}", host)
 
+    def is_syncing(self, user, host=MX1):
+        """Wait until a sync of the user is running, which begins some moments after it was asked for."""
+        self.shell(
+            f"timeout 10 sh -c 'until doveadm replicator dsync-status | grep -q {user}; do sleep 0.1; done'", host
+        )
+
     def tidy(self):
         """Have on both lists just those who have an account, all synced, whatever tests have left behind."""
         for host in HOSTS:

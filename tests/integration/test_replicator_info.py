@@ -76,6 +76,7 @@ def test_filters(pair):
 def test_a_running_sync_is_seen(pair):
     with pair.silent():
         pair.module("replicator_replicate", users=[ALICE], priority="high")
+        pair.is_syncing(ALICE)
         info = pair.module("replicator_info", users=[ALICE])
     assert info["users"][0]["running"] is True
     (slot,) = [slot for slot in info["dsyncs"] if slot["username"]]
@@ -93,6 +94,7 @@ def test_a_failing_user_with_new_mail_is_counted(pair, transport):
             assert pair.module("replicator_replicate", users=[ALICE], wait=True)["failed_users"] == [ALICE]
         with pair.silent():
             pair.module("replicator_replicate", users=["bob@example.org"], priority="high")
+            pair.is_syncing("bob")
             pair.deliver(ALICE)
             info = pair.module("replicator_info", gather=["overview", "summary"])
             shown = pair.play("status", "--limit", MX1)

@@ -119,6 +119,7 @@ def test_full_is_a_full_sync(pair):
         assert pair.module("replicator_replicate", users=[ALICE], wait=True)["synced_users"] == [ALICE]
         with pair.silent():
             result = pair.module("replicator_replicate", users=[ALICE], full=full)
+            pair.is_syncing(ALICE)
             slots = pair.module("replicator_info", gather=["dsyncs"])["dsyncs"]
         kinds += [slot["type"] for slot in slots if slot["username"] == ALICE]
         assert result["changed"] and result["requested"] == [ALICE]
@@ -129,6 +130,7 @@ def test_full_is_a_full_sync(pair):
 def test_full_does_not_cut_into_a_running_sync(pair):
     with pair.silent():
         pair.module("replicator_replicate", users=[ALICE], priority="high")
+        pair.is_syncing(ALICE)
         result = pair.module("replicator_replicate", users=[ALICE, BOB], full=True, wait_timeout=1)
         assert result["failed"] and result["pending_users"] == [ALICE] and result["requested"] == [BOB]
         assert "under way" in result["msg"]

@@ -185,3 +185,33 @@ def test_a_result_does_not_repeat_a_long_list_of_users(pair):
     result = pair.module("replicator_user", users=names, check_userdb=False, check=True, ansible_options=options)
     assert result["added"] == names
     assert result["invocation"]["module_args"]["users"] == [", ".join(names[:10]) + " and 2 more"]
+
+
+@pytest.mark.on_one
+@pytest.mark.parametrize("transport", ["socket"], indirect=True)
+def test_users_of_a_file(pair, transport, tmp_path):
+    """Read on the controller; a mistake is told with its line and changes nothing; a long list goes the same way."""
+    path = tmp_path / "replicated.txt"
+    path.write_text(f"# exactly these\n{ALICE}\n{BOB} # of sales\n")
+    by_ansible = dict(users_file=str(path), ansible_options=[])
+    foreseen = pair.module("replicator_user", **by_ansible, exclusive=True, check=True)
+    done = pair.module("replicator_user", **by_ansible, exclusive=True, wait=True)
+    assert foreseen["removed"] == done["removed"] != [] and pair.listed() == [ALICE, BOB]
+    assert done["invocation"]["module_args"]["users_file"] == str(path) and "_users" not in str(done)
+    again = pair.module("replicator_user", **by_ansible, exclusive=True)
+    assert again["changed"] is False
+    assert pair.module("replicator_replicate", **by_ansible, wait=True)["synced_users"] == [ALICE, BOB]
+    assert pair.module("replicator_wait", **by_ansible, until="synced")["synced_users"] == [ALICE, BOB]
+    path.write_text(f"{ALICE}\n\n{ALICE}\n")
+    for name in ("replicator_user", "replicator_replicate"):
+        result = pair.module(name, **by_ansible)
+        assert result["failed"] and f"'{ALICE}' in line 3 is in line 1 already" in result["msg"]
+    result = pair.module("replicator_user", users_file="nosuch.txt", ansible_options=[])
+    assert result["failed"] and "Reading users_file failed" in result["msg"] and "nosuch.txt" in result["msg"]
+    result = pair.module("replicator_user", **by_ansible, users=[ALICE])
+    assert result["failed"] and "mutually exclusive" in result["msg"]
+    assert "on the controller" in pair.agent().module("replicator_user", users_file=str(path))["msg"]
+    many = [f"user{number}@example.org" for number in range(2000)]
+    result = pair.module("replicator_user", users=many, check_userdb=False, ansible_options=[], check=True)
+    assert result["added"] == sorted(many)
+    assert pair.listed() == [ALICE, BOB]

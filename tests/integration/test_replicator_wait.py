@@ -36,6 +36,7 @@ def test_what_was_queued_before_has_arrived_after(pair):
 def test_a_running_sync_is_not_idle_though_all_queues_are_empty(pair):
     with pair.silent():
         pair.module("replicator_replicate", users=[ALICE])
+        pair.is_syncing(ALICE)
         overview = pair.module("replicator_info")["overview"]
         result = pair.module("replicator_wait", wait_timeout=1)
         others = pair.module("replicator_wait", users=[BOB, CAROL], wait_timeout=1)
@@ -120,10 +121,10 @@ def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
 def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
     """What is still waited for is asked for again."""
     token = pair.save_unnoticed(ALICE)
-    running = "until doveadm replicator dsync-status | grep -q alice; do sleep 0.2; done"
 
     def killed_and_awake_again():
-        pair.shell(f"{running}; sleep 6; pkill -KILL -P $(cat /run/dovecot/master.pid) -x replicator; sleep 3")
+        pair.is_syncing(ALICE)
+        pair.shell("sleep 6; pkill -KILL -P $(cat /run/dovecot/master.pid) -x replicator; sleep 3")
         pair.wake()
 
     fault = threading.Thread(target=killed_and_awake_again)

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """User names and masks. Pure. PRIVATE to this collection."""
 
+import base64
+import json
 import re
-from typing import Callable, Iterable, List, Set
+import zlib
+from typing import Callable, Dict, Iterable, List, Set
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 
@@ -23,6 +26,48 @@ def check_names(names: Iterable[str]) -> None:
             )
         if "\0" in name:
             raise DovecotError("Reading the names of users", "%r contains a NUL character" % name)
+
+
+def names_in_file(content: bytes, path: str) -> List[str]:
+    """Return the names in a file that has one a line; raise DovecotError with the number of a line that is none.
+
+    ``#`` begins a comment at the start of a line or after a blank.
+    """
+    tried = "Reading users_file %s" % path
+    names: Dict[str, int] = {}
+    for number, line in enumerate(content.split(b"\n"), 1):
+        at = "line %d" % number
+        try:
+            name = re.sub(r"(^|\s)#.*", "", line.decode("utf-8-sig" if number == 1 else "utf-8")).strip()
+        except UnicodeDecodeError as error:
+            raise DovecotError(
+                tried, "%s is no UTF-8 (%s)" % (at, error.reason), cure="save the file in UTF-8"
+            ) from None
+        if not name:
+            continue
+        if "*" in name or "?" in name:
+            raise DovecotError(tried, "%r in %s is a mask, not a name" % (name, at), cure="give it as user_mask")
+        if not name.isprintable():
+            raise DovecotError(tried, "%r in %s has a character that cannot be printed" % (name, at))
+        if name in names:
+            raise DovecotError(
+                tried, "%r in %s is in line %d already" % (name, at, names[name]), cure="remove one of them"
+            )
+        names[name] = number
+    if not names:
+        raise DovecotError(tried, "no line has a name", cure="look whether the file is the right one, and whole")
+    return list(names)
+
+
+def packed(names: List[str]) -> str:
+    """Return names as one short text, which Ansible neither templates nor looks through."""
+    return base64.b64encode(zlib.compress(json.dumps(names).encode("ascii"))).decode("ascii")
+
+
+def unpacked(text: str) -> List[str]:
+    """Undo :func:`packed`."""
+    names: List[str] = json.loads(zlib.decompress(base64.b64decode(text)).decode("ascii"))
+    return names
 
 
 def enumerated(names: List[str]) -> str:

@@ -8,6 +8,7 @@ plugins/doc_fragments/replicator.py documents them.
 from typing import Any, Dict, Mapping
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import unpacked
 
 Spec = Dict[str, Dict[str, Any]]
 Params = Mapping[str, Any]
@@ -33,6 +34,15 @@ USER_OPTIONS: Spec = dict(
     user_mask=dict(type="str"),
 )
 
+# The option that lists users, and its aliases.
+USERS = {"users", *USER_OPTIONS["users"]["aliases"]}
+
+# The action plugins hand over the users of the file, and long lists, as one text in ``_users``; see
+# plugin_utils/_waiting_action.py.
+LISTED_USER_OPTIONS: Spec = dict(USER_OPTIONS, users_file=dict(type="str"), _users=dict(type="str"))
+# The ways to say which users a task is about.
+WHICH_USERS = ["users", "users_file", "user_mask"]
+
 # With this option the action plugins make a module wait in slices, and show progress in between; see
 # plugin_utils/_waiting_action.py. ``seconds``: return after so many. The rest is what a slice has returned as
 # ``waiting``: go on with that.
@@ -43,6 +53,18 @@ WAIT_OPTIONS: Spec = dict(
     wait=dict(type="bool", default=False),
     wait_timeout=dict(type="float", default=300),
 )
+
+
+def unpack_users(params: Dict[str, Any]) -> None:
+    """Put the users that an action plugin has packed into ``users``; raise DovecotError where none has."""
+    if params.get("_users") is not None:
+        params["users"] = unpacked(params["_users"])
+    elif params.get("users_file") is not None:
+        raise DovecotError(
+            "Reading users_file",
+            "the module runs on a managed host, and the file is on the controller",
+            cure="run the module as a task, so that its action plugin reads the file",
+        )
 
 
 def check_numbers(params: Params) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     Spec,
     check_numbers,
     chosen_transport,
+    unpack_users,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.slices import Wait
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Accounts
@@ -80,6 +81,7 @@ class Session:
         repeated = dict(module_args=_repeated(module.params))
         connections = None
         try:
+            unpack_users(module.params)
             check_numbers(module.params)
             transport = chosen_transport(module.params, of_mail)
             connections = Connections(
@@ -160,7 +162,7 @@ def _repeated(params: Params) -> Dict[str, Any]:
 
     ansible-core before 2.21 does that in every result, and a list of all users is megabytes in each job event.
     """
-    options = dict(params)
+    options = {name: value for name, value in params.items() if name != "_users"}
     users = options.get("users") or []
     if len(users) > NAMED_IN_MESSAGES:
         options["users"] = [enumerated(users)]

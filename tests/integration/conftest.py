@@ -61,8 +61,12 @@ TRIED = {
 HAVE_API = ["bookworm", "bookworm-backports"]
 INVENTORY = HERE / "inventory.yml"
 MX1, MX2 = HOSTS = ("mx1.example.org", "mx2.example.org")
-# What stops when a host is to be silent; -x and not -f, which would match the very shell that asks.
-FROZEN = "$(cat /run/dovecot/master.pid) $(pgrep -x doveadm-server)"
+# What stops when a host is to be silent. One that serves may end meanwhile; -x and not -f, which would match the very
+# shell that asks.
+FREEZE, THAW = (
+    f"kill -{signal} $(cat /run/dovecot/master.pid) && kill -{signal} $(pgrep -x doveadm-server) 2>/dev/null; true"
+    for signal in ("STOP", "CONT")
+)
 # The accounts that the hosts have; see inventory.yml.
 EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
@@ -192,8 +196,12 @@ class Pair:
 
     @contextlib.contextmanager
     def silent(self, host=MX2):
-        """A host whose Dovecot lets others connect and never answers."""
-        self.shell(f"kill -STOP {FROZEN}", host)
+        """A host whose Dovecot lets others connect and never answers. Syncs that were asked for before have ended."""
+        for each in HOSTS:
+            self.shell(
+                "timeout 10 sh -c 'while doveadm replicator dsync-status | grep -q @; do sleep 0.1; done'; true", each
+            )
+        self.shell(FREEZE, host)
         try:
             yield
         finally:
@@ -201,7 +209,7 @@ class Pair:
 
     def wake(self, host=MX2):
         """Have a ``silent`` host answer again."""
-        self.shell(f"kill -CONT {FROZEN}", host)
+        self.shell(THAW, host)
 
     @contextlib.contextmanager
     def cut_off(self):
@@ -239,7 +247,7 @@ class Pair:
 
     def wakes_up(self, seconds, host=MX2):
         """Have a ``silent`` host answer again so many seconds later; a context manager."""
-        return self.later(seconds, f"kill -CONT {FROZEN}", host)
+        return self.later(seconds, THAW, host)
 
     def is_syncing(self, user, host=MX1):
         """Wait until a sync of the user is running, which begins some moments after it was asked for."""

@@ -181,7 +181,7 @@ def test_a_pair_made_by_hand_is_taken_over_under_mail(hosts):
     sent = {ALICE: [], BOB: []}
 
     def deliver_on(host, user):
-        while not stop.is_set():
+        while not stop.wait(0.2):
             token = f"t-{uuid.uuid4().hex}"
             deliver(pair.lab, host, user, token)
             sent[user].append(token)

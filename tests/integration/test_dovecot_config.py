@@ -12,6 +12,8 @@ SECRET = 'se cret#1$x"y\\z'
 # The key of a setting that nothing here uses.
 KEY = {"ssl_key_password": SECRET}
 
+pytestmark = pytest.mark.on_one
+
 
 def config(host, *content, **options):
     files = [{"path": TEST_FILE, "content": text} for text in content]

@@ -124,6 +124,7 @@ def test_mail_that_cannot_be_read(pair):
     assert result["users"][1] == before and before["problem"] is None
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize(
     "options, words",
     [

@@ -14,6 +14,8 @@ MODULES = {
     "mailbox_info": {"users": ["alice@example.org"]},
 }
 
+pytestmark = pytest.mark.on_one
+
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("name", MODULES)

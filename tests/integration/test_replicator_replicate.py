@@ -162,6 +162,7 @@ case " $* " in *" remove "*) kill -9 "$(ps -o ppid= -p $PPID | tr -d ' ')" ;; es
     )
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize(
     "options, words",
     [

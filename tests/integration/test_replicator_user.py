@@ -133,6 +133,7 @@ def test_exclusive_everywhere_and_within_a_mask(pair):
     assert pair.listed() == [ALICE, DAVE]
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize(
     "options, words",
     [

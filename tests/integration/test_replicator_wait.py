@@ -155,6 +155,7 @@ def test_waiting_in_the_background(pair):
     assert result["synced_users"] == EVERYONE and result["finished"]
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize(
     "options, words",
     [

@@ -48,6 +48,8 @@ GROUPS = """
 others: {hosts: {a.example.org: , b.example.org: }}
 """
 
+pytestmark = pytest.mark.on_one
+
 
 def setup(host, *options, **variables):
     """Run the setup playbook on one host; return its results."""

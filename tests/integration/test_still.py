@@ -83,12 +83,14 @@ def test_a_mask_that_matches_everything(still, way):
     assert set(ODD) <= set(removed) and still.module("replicator_info", user_mask="*", **way)["users"] == []
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize("name", ["", "nul\0", "*", "a?"])
 def test_names_that_cannot_be(still, way, name):
     result = still.module("replicator_user", users=[A, name], check_userdb=False, **way)
     assert result["failed"] and "Reading the names" in result["msg"]
 
 
+@pytest.mark.on_one
 def test_thousands_of_names_over_one_connection(still):
     names = [f"user{number:05}@x.org" for number in range(3000)]
     assert still.module("replicator_user", users=names, check_userdb=False)["added"] == names
@@ -112,6 +114,7 @@ def test_a_replicator_that_never_starts_a_sync(still):
     assert result["failed"] and result["pending_users"] == [A, B] and "replication_max_conns = 0" in result["msg"]
 
 
+@pytest.mark.on_one
 def test_many_users_are_waited_for_with_few_reads_of_the_list(still):
     """The replicator's answers are counted by tracing: two for a user that is idle, not one for each user."""
     names = [f"user{number:05}@x.org" for number in range(2000)]
@@ -142,6 +145,7 @@ def test_a_dead_auth_process_is_no_empty_userdb(still):
         assert result["failed"] and "auth" in result["msg"] and "Dovecot's log" in result["msg"], result
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize(
     "name, options, words",
     [

@@ -210,6 +210,8 @@ ROLLING = """
         replication_verify: true
 """
 
+# Seconds between two mails to a busy host.
+BETWEEN_MAILS = 0.2
 # Those whose cure is a decision: one of two ways, or something outside of Dovecot.
 UNDECIDED = (
     "a namespace on one host only",
@@ -607,6 +609,7 @@ def nothing_of_a_probe_is_left(pair):
 on_newest = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=True)
 
 
+@pytest.mark.on_one
 def test_a_healthy_pair_under_load(tidied):
     """No finding, while mail comes to both hosts all the time, and nothing of the probe is left."""
     stop = threading.Event()
@@ -614,7 +617,7 @@ def test_a_healthy_pair_under_load(tidied):
 
     def deliver(host):
         for number in itertools.count():
-            if stop.is_set():
+            if stop.wait(BETWEEN_MAILS):
                 break
             tidied.deliver(users[number % len(users)], host)
 

@@ -25,6 +25,8 @@ PAIRINGS = [
 LEFT_OUT = {"test", "tests", "site-packages", "__pycache__", "idlelib", "ensurepip", "tkinter", "include", "share"}
 ALICE, BOB = "alice@example.org", "bob@example.org"
 
+pytestmark = pytest.mark.on_one
+
 
 def send_python(lab, version):
     """Copy an interpreter with its standard library to the host, and return its path there."""

@@ -42,8 +42,9 @@ class ActionModule(ActionBase):
         result = super().run(tmp, task_vars)
         variables = task_vars or {}
         dummy, options = self.validate_argument_spec(argument_spec=OPTIONS)
+        pair = pair_of(variables["inventory_hostname"], variables["groups"].get(options["group"], []))
+        require_together(self._task, pair, variables)
         known = of_pair(options, variables)
-        require_together(self._task, known, variables)
         result["changed"] = False
         if options["stage"] == "adopted":
             self._adopt(result, options, known, variables)

@@ -533,7 +533,7 @@ for _stage, _texts in STAGES.items():
     _rule_for_stage(_stage, *_texts)
 
 # What is found of a peer that is still to be set up, and what follows from that.
-OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING}
+OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING, "starvation"}
 
 
 COMES_LATER = Rule(

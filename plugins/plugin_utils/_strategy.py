@@ -11,7 +11,7 @@ LINEAR = {prefix + name for prefix in ("", "ansible.builtin.", "ansible.legacy."
 REFUSAL = (
     "This play runs with the strategy %s, and nothing was changed. The role decides and proves from what it has seen "
     "on both hosts of a pair, and this strategy does not keep %s at the same task. Next step: set "
-    "`strategy: ansible.builtin.linear` in the play, or run it for one host of the pair at a time."
+    "`strategy: ansible.builtin.linear` in the play, or run it with `--limit` to one host of the pair."
 )
 
 
@@ -22,7 +22,8 @@ def require_together(task: Any, members: Iterable[str], variables: Mapping[str, 
     :arg members: the hosts of the pair
     :arg variables: of the task
     """
-    here: List[str] = [member for member in members if member in variables["ansible_play_batch"]]
+    # Not those of the batch, which a host leaves when it fails: the other one would then go on alone.
+    here: List[str] = [member for member in members if member in variables["ansible_play_hosts_all"]]
     if len(here) < 2:
         return
     name = strategy_of(task)

@@ -48,13 +48,14 @@ def test_strategies(pair, tmp_path):
     free = {"ANSIBLE_STRATEGY": "free"}
     with pair.account("erin@example.org", hosts=[MX1]):
         results = pair.play("verify", environment=free)
-        assert [finding["id"] for finding in findings_of(results)] == ["account_missing"] and failures(results)
+        assert "account_missing" in [finding["id"] for finding in findings_of(results)] and failures(results)
     for tasks_from in ("main", "verify", "adopt"):
         playbook = play_of(tmp_path, ROLE % tasks_from)
         for strategy in ("free", "host_pinned"):
             results = own(pair, playbook, ANSIBLE_STRATEGY=strategy)
             assert len(failures(results)) == 2 and changes(results) == []
-            assert all(f"the strategy {strategy}" in message for message in failures(results))
+            told = [f"the strategy {strategy}" in message for message in failures(results)]
+            assert all(told), (tasks_from, failures(results))
     playbook = play_of(tmp_path, ROLE % "main")
     succeeded(own(pair, playbook, "--limit", MX1, **free))
     succeeded(own(pair, playbook, ANSIBLE_STRATEGY="linear"))

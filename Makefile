@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs samples pictures role-docs torture test release-check
+.PHONY: help venv lint units sanity integration molecule docs samples pictures role-docs torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -54,9 +54,16 @@ samples: venv ## write the tables and outputs in docs/ that come from test runs,
 role-docs: venv ## write the defaults and the variables in the README of the role from its argument_specs.yml
 	$(RUN) python tests/tools/role_docs.py
 
-torture: venv ## faults, load, secrets and a million bad inputs that take too long for test
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_FUZZ_INPUTS=1000000 pytest -v -s tests/unit/plugins/module_utils/test_fuzz.py
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_ALL=1 pytest -v -s -m torture tests/integration
+torture: venv ## what takes too long for test, resumable: faults, load, secrets, every Dovecot; TORTURE="TEXT ..." for some
+	@$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/tools/torture.py $(TORTURE)
+
+quick: venv ## the first check while you work: style, types, units and one live pair, which stays
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -q --numprocesses 2 tests/unit
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_LAB_RELEASES=bookworm-backports MAILOPS_LAB_KEEP=1 \
+		pytest -q tests/integration/test_replicator_user.py tests/integration/test_role.py tests/integration/test_runs.py
 
 test: venv ## run lint, units, sanity, integration and some molecule scenarios, and print a summary
 	@$(RUN) python tests/tools/run_all.py

@@ -124,6 +124,11 @@ class Bench:
         self.bystanders = {}
         self.lab = Lab("bench")
 
+    @property
+    def names_file(self):
+        """The users of ``empty_list``, on the controller."""
+        return self.lab.directory / "names.txt"
+
     def say(self, text):
         print(f"{time.monotonic() - self.began:5.0f} s  {text}", flush=True)
 
@@ -165,7 +170,8 @@ class Bench:
         names = [user_name(number) for number in range(size)]
         self.dovecot.have_users(dict.fromkeys(names, ""))
         self.empty()
-        self.lab.execute(MX1, "tee", NAMES_FILE, stdin="".join(name + "\n" for name in names))
+        self.names_file.write_text("".join(name + "\n" for name in names))
+        self.lab.execute(MX1, "tee", NAMES_FILE, stdin=self.names_file.read_text())
         variables = self.lab.directory / "names.json"
         variables.write_text(json.dumps({"names": names}))
         return ["-e", f"@{variables}"]
@@ -184,7 +190,7 @@ class Bench:
                 self.task(f"check/{size}", USER, users=names, check=True),
                 self.task(f"first/{size}", USER, users=names),
                 self.task(f"second/{size}", USER, users=names),
-                self.task(f"text/{size}", USER, users="{{ names | join(',') }}"),
+                self.task(f"file/{size}", USER, users_file=str(self.names_file)),
                 self.task(f"mask/{size}", USER, user_mask="*"),
                 {"name": "take one off", "ansible.builtin.command": remove},
                 self.task(f"one/{size}", USER, users=names),
@@ -192,7 +198,7 @@ class Bench:
             ],
             *options,
         )
-        for what, changed in ("check", size), ("first", size), ("second", 0), ("text", 0), ("mask", 0), ("one", 1):
+        for what, changed in ("check", size), ("first", size), ("second", 0), ("file", 0), ("mask", 0), ("one", 1):
             result = results[f"{what}/{size}"]
             if len(result["added"]) != changed:
                 raise LabError(f"{what}/{size} added {len(result['added'])} users, not {changed}")
@@ -201,6 +207,7 @@ class Bench:
             self.information()
         for task in (
             self.task(f"first by mask/{size}", USER, user_mask="*"),
+            self.task(f"first by file/{size}", USER, users_file=str(self.names_file)),
             {"name": f"bare/{size}", "ansible.builtin.command": BARE},
         ):
             self.empty()

@@ -76,20 +76,26 @@ def count(patterns, output):
     return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
 
 
-def run_parts(parts, command_of, stages=None):
+def run_parts(parts, command_of, stages=None, passed=(), note=None):
     """Run parts, a dict like PARTS, print a summary, and end with status 0 when all have passed.
 
     :arg stages: as STAGES; one part after the other when None
+    :arg passed: parts that have passed before, and are not run again
+    :arg note: function of a part that has just passed
     """
-    rows = {}
+    rows = {part: ("passed", 0, "before") for part in parts if part in passed}
 
     def run_part(part, prefix):
+        if part in rows:
+            return
         print(f"=== {part} ===", flush=True)
         start = time.monotonic()
         code, output = run(command_of(part), lambda line: print(f"{prefix}{line}", end="", flush=True))
         counted, text = count(parts[part], output)
         result = "failed" if code else "passed" if counted else "did not run"
         rows[part] = (result, time.monotonic() - start, text)
+        if note and result == "passed":
+            note(part)
 
     def run_lane(lane, is_first):
         for part in lane:
@@ -100,13 +106,14 @@ def run_parts(parts, command_of, stages=None):
         with concurrent.futures.ThreadPoolExecutor(len(stage)) as pool:
             list(pool.map(run_lane, stage, [True] + [False] * (len(stage) - 1)))
     print("=== summary ===")
-    print(f"{'part':<12} {'result':<12} {'seconds':>7}  counted")
+    width = max(12, *map(len, parts))
+    print(f"{'part':<{width}} {'result':<12} {'seconds':>7}  counted")
     for part in parts:
         result, seconds, text = rows[part]
-        print(f"{part:<12} {result:<12} {seconds:>7.0f}  {text}")
-    passed = sum(result == "passed" for result, seconds, text in rows.values())
-    print(f"{passed} passed, {len(rows) - passed} failed, {time.monotonic() - start:.0f} seconds")
-    sys.exit(passed != len(rows))
+        print(f"{part:<{width}} {result:<12} {seconds:>7.0f}  {text}")
+    good = sum(result == "passed" for result, seconds, text in rows.values())
+    print(f"{good} passed, {len(rows) - good} failed, {time.monotonic() - start:.0f} seconds")
+    sys.exit(good != len(rows))
 
 
 if __name__ == "__main__":

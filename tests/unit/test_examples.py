@@ -16,10 +16,11 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / "docs" / "examples" / "github" / "replication-plan.yml"
 GITLAB = ROOT / "docs" / "examples" / "gitlab" / ".gitlab-ci.yml"
-OWN = ROOT / ".github" / "workflows" / "ci.yml"
+OWN = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
 from cores import CORES  # noqa: E402
+from lab import RELEASES  # noqa: E402
 
 
 def tool(name):
@@ -28,7 +29,12 @@ def tool(name):
 
 @pytest.mark.parametrize(
     "schema, path",
-    [("vendor.github-workflows", GITHUB), ("vendor.gitlab-ci", GITLAB), ("vendor.github-workflows", OWN)],
+    [
+        *[("vendor.github-workflows", path) for path in (GITHUB, *OWN)],
+        ("vendor.gitlab-ci", GITLAB),
+        ("vendor.dependabot", ROOT / ".github" / "dependabot.yml"),
+    ],
+    ids=lambda value: getattr(value, "stem", None),
 )
 def test_valid_for_the_vendor(schema, path):
     command = [tool("check-jsonschema"), "--builtin-schema", schema, str(path)]
@@ -37,7 +43,7 @@ def test_valid_for_the_vendor(schema, path):
 
 
 def scripts():
-    for where, path in (("github", GITHUB), ("own", OWN)):
+    for where, path in [("github", GITHUB), *(("own", path) for path in OWN)]:
         for job in yaml.safe_load(path.read_text())["jobs"].values():
             for step in job["steps"]:
                 if "run" in step:
@@ -58,6 +64,14 @@ def test_shell(script):
 
 
 def test_our_own_runs_sanity_on_each_ansible_core():
-    own = yaml.safe_load(OWN.read_text())
+    own = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     assert own["jobs"]["sanity"]["strategy"]["matrix"]["core"] == list(CORES)
     assert own["on"]["schedule"] and "pull_request" in own["on"]
+
+
+def test_our_own_runs_everything_that_make_test_runs():
+    own = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    releases = " ".join(own["integration"]["strategy"]["matrix"]["releases"]).split()
+    assert sorted(releases) == sorted(RELEASES)
+    runs = " ".join(step.get("run", "") for job in own.values() for step in job["steps"])
+    assert all(part in runs for part in ("lint", "docs", "units", "sanity", "integration", "molecule"))

@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run what takes too long for `make test`, part by part, and print a summary.
+
+The parts are a million inputs, each test marked ``torture``, all tests on every Dovecot and over every transport, and
+all molecule runs. What has passed is noted in .build/torture.json, and not run again while no file changes.
+
+Arguments are texts that the name of a part must contain one of; --anew forgets what has passed.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+
+import run_all
+
+ROOT = run_all.ROOT
+NOTES = ROOT / ".build" / "torture.json"
+TESTS = "tests/integration"
+INPUTS, EVERYWHERE, MOLECULE = "a million inputs", "every test on every Dovecot", "molecule"
+MARKED = "torture"
+
+
+def state_of_files():
+    """Return a digest of all that git knows of the files, also of what is not committed."""
+    commands = ["git rev-parse HEAD", "git status --porcelain", "git diff HEAD"]
+    told = [subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True).stdout for command in commands]
+    return hashlib.sha256(b"".join(told)).hexdigest()
+
+
+def marked_tests():
+    """Return the tests marked ``torture``, by file and function."""
+    listing = subprocess.run(
+        ["pytest", "--collect-only", "-q", "-m", MARKED, TESTS], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    # The cases of a test together, as they share what was prepared.
+    return list(dict.fromkeys(line.partition("[")[0] for line in listing.stdout.splitlines() if "::" in line))
+
+
+def command_of(part):
+    if part == INPUTS:
+        return ["pytest", "-v", "tests/unit/plugins/module_utils/test_fuzz.py"]
+    if part == EVERYWHERE:
+        return ["pytest", "-v", "--numprocesses", "3", TESTS]
+    if part == MOLECULE:
+        return run_all.make(part)[:-1]
+    return ["pytest", "-v", "-s", "-m", MARKED, part]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--anew", action="store_true")
+    parser.add_argument("wanted", nargs="*", metavar="TEXT")
+    arguments = parser.parse_args()
+    os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
+    parts = {part: [run_all.PYTEST] for part in (INPUTS, *marked_tests(), EVERYWHERE)}
+    parts[MOLECULE] = run_all.PARTS["molecule"]
+    if arguments.wanted:
+        parts = {part: about for part, about in parts.items() if any(text in part for text in arguments.wanted)}
+    state = state_of_files()
+    notes = json.loads(NOTES.read_text()) if NOTES.exists() and not arguments.anew else {}
+    passed = notes["passed"] if notes.get("state") == state else []
+
+    def note(part):
+        passed.append(part)
+        NOTES.parent.mkdir(exist_ok=True)
+        NOTES.write_text(json.dumps({"state": state, "passed": passed}))
+
+    try:
+        run_all.run_parts(parts, command_of, passed=passed, note=note)
+    finally:
+        for release in ("bullseye", "bookworm", "bookworm-backports", "trixie"):
+            subprocess.run([sys.executable, "tests/lab/lab.py", "down", f"it-{release}"], cwd=ROOT, check=False)
+
+
+if __name__ == "__main__":
+    main()

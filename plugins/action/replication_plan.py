@@ -8,6 +8,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_file as model
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_recorder, _result
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._report import show
 
 OPTIONS = {
     "directory": {"type": "path"},
@@ -30,6 +31,7 @@ class ActionModule(ActionBase):
             result["refusal"] = refusal(plan, options)
             result["files"] = written(plan, options["directory"])
             result["report"] = _result.plan_report(plan, result["files"]) if result["files"] else []
+            show(result["report"])
             # What set_stats returns.
             result["ansible_stats"] = {"data": handed_over(result), "per_host": False, "aggregate": False}
         except DovecotError as error:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _result as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._report import show
 
 OPTIONS = {
     "playbook": {"type": "str", "required": True, "choices": list(model.PLAYBOOKS)},
@@ -32,6 +33,7 @@ class ActionModule(ActionBase):
         begins = options["stage"] == "begun"
         result["result"] = model.begun(run) if begins else model.ended(run)
         result["report"] = [] if begins else model.report(run)
+        show(result["report"])
         result["changed"] = False
         # What set_stats returns.
         data = {"replication_result": result["result"]}

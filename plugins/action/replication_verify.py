@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Mapping, Optional
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _verification as model
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._report import show
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._strategy import require_together
 
 OBSERVING_MODULE = "mailops.dovecot_replication.node_info"
@@ -83,7 +84,10 @@ class ActionModule(ActionBase):
     def _concluded(self, options: Dict[str, Any], variables: Dict[str, Any]) -> model.Conclusion:
         known = of_pair(options, variables)
         view = view_of(options, variables, known, bool(self._task.check_mode))
-        return model.concluded(view, proof_in(known[view.verifier]), options["fail_on"])
+        conclusion = model.concluded(view, proof_in(known[view.verifier]), options["fail_on"])
+        if view.name == view.verifier:
+            show(conclusion.report)
+        return conclusion
 
 
 def proof_in(variables: Mapping[str, Any]) -> model.Proof:

@@ -104,7 +104,7 @@ result:
       description: The result of each host, by inventory name.
       type: dict
 report:
-  description: What the playbook shows at its end, as lines of text; empty where its role reports.
+  description: What the task shows, as lines of text; empty where the role has reported.
   returned: success
   type: list
   elements: str

@@ -71,16 +71,16 @@ EXAMPLES = r"""
     group: "{{ replication_group }}"
   register: observed
 
-- name: Judge the pair
+- name: Judge the pair, and show the report
   mailops.dovecot_replication.replication_verify:
     stage: concluded
     group: "{{ replication_group }}"
     fail_on: warning
   register: conclusion
 
-- name: Report
-  ansible.builtin.debug:
-    msg: "{{ conclusion.report }}"
+- name: Fail for one kind of finding
+  ansible.builtin.assert:
+    that: conclusion.findings | selectattr('id', 'equalto', 'password_refused') | length == 0
 """
 
 RETURN = r"""
@@ -220,7 +220,7 @@ findings:
       description: The fix.
       type: str
 report:
-  description: What the role shows, as lines of text.
+  description: What the host that proves for the pair shows, as lines of text.
   returned: when O(stage=concluded)
   type: list
   elements: str

@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 from conftest import BY_ANSIBLE, HOSTS, MX1
-from runs import failures, succeeded
+from runs import failures, findings_of, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
 
@@ -41,7 +41,7 @@ def nameless(pair):
 
 def findings(results):
     """What verify has concluded, a list of host, id and evidence."""
-    found = next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
+    found = findings_of(results)
     return [(item["host"], item["id"], item["evidence"]) for item in found]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from conftest import HOSTS, MX1, MX2
 from corpus import ACCOUNTS, PASSWD, PASSWD_FILE, SHAPES
-from runs import ARRIVAL_SECONDS, ROOT, arrived, changes, deliver, failures, handed_over, succeeded
+from runs import ARRIVAL_SECONDS, ROOT, arrived, changes, deliver, failures, findings_of, handed_over, succeeded
 
 ALICE, BOB = ACCOUNTS
 KEPT = "/srv/dovecot-of-the-lab.tar"
@@ -149,7 +149,7 @@ def run_of(pair, shape, row):
     if shape.adopted:
         succeeded(pair.play("adopt"))
         done = succeeded(pair.play("verify", **variables))
-    found = next(line["result"]["findings"] for line in done if line["task"].endswith(": Conclude"))
+    found = findings_of(done)
     assert {finding["id"] for finding in found} == set(shape.warned), found
     row["verified"] = True
     assert changes(succeeded(pair.play("setup", **{**variables, "replication_verify": False}))) == []

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import runs
 from conftest import EVERYONE, HOSTS, INVENTORY, MX1, MX2
-from runs import changes, failures, handed_over, succeeded
+from runs import changes, failures, handed_over, reported, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
@@ -31,14 +31,6 @@ RESULTS = {
     "decommission": {"changed", "changed_files"},
 }
 HOLD = "/etc/dovecot/replication-hold.conf.ext"
-
-
-def told(results, task, host=MX1):
-    """The lines that a task with this name shows on a host."""
-    for line in results:
-        if line["task"].split(" : ")[-1] == task and line["host"] == host and "msg" in line["result"]:
-            shown = line["result"]["msg"]
-    return shown
 
 
 def check_then_run(pair, playbook, **variables):
@@ -64,23 +56,23 @@ def see_result(results, playbook):
 def test_drain_and_release(pair):
     """What comes while it is on hold waits, over a restart too, and arrives after the release."""
     announced, done = check_then_run(pair, "drain")
-    assert told(announced, "Report")[0] == f"{MX1}: would be put on hold; 0 of 4 users are queued."
-    assert "replication_hold=false" in told(done, "Report")[-1]
+    assert reported(announced)[0] == f"{MX1}: would be put on hold; 0 of 4 users are queued."
+    assert "replication_hold=false" in reported(done)[-1]
     token = pair.deliver(ALICE)
     pair.shell("systemctl restart dovecot")
     assert pair.arrived(ALICE, token, seconds=3) is None
     again = succeeded(pair.play("drain"))
     assert changes(again) == []
-    assert told(again, "Report")[0] == f"{MX1}: on hold; 1 of 4 users have changes that wait for the release."
+    assert reported(again)[0] == f"{MX1}: on hold; 1 of 4 users have changes that wait for the release."
 
     verified = succeeded(pair.play("verify"))
-    assert "[on_hold]" in told(verified, "Report")[0]
-    assert "No proof was tried, because replication is on hold." in told(verified, "Report")
+    assert "[on_hold]" in reported(verified)[0]
+    assert "No proof was tried, because replication is on hold." in reported(verified)
 
     announced = succeeded(pair.play("drain", "--check", replication_hold="false"))
     released = succeeded(pair.play("drain", "-e", "replication_hold=false"))
     assert changes(announced) == changes(released) != []
-    assert told(released, "Report")[0] == f"{MX1}: released; all 4 users are synced."
+    assert reported(released)[0] == f"{MX1}: released; all 4 users are synced."
     assert pair.arrived(ALICE, token) is not None
     assert changes(succeeded(pair.play("drain", "-e", "replication_hold=false"))) == []
 
@@ -97,14 +89,12 @@ def test_nothing_is_held_when_not_all_is_synced(pair):
 def test_resync(pair):
     token = pair.save_unnoticed(ALICE)
     announced, done = check_then_run(pair, "resync")
-    assert told(announced, "Show the outcome")[:2] == [f"{host}: would have 4 users synced." for host in HOSTS]
-    assert [line.split(" in ")[0] for line in told(done, "Show the outcome")[:2]] == [
-        f"{host}: 4 of 4 users synced" for host in HOSTS
-    ]
+    assert reported(announced)[:2] == [f"{host}: would have 4 users synced." for host in HOSTS]
+    assert [line.split(" in ")[0] for line in reported(done)[:2]] == [f"{host}: 4 of 4 users synced" for host in HOSTS]
     assert pair.arrived(ALICE, token) is not None
 
     some = succeeded(pair.play("resync", replication_users=[BOB], replication_full=True, replication_from=MX1))
-    assert told(some, "Show the outcome")[0].startswith(f"{MX1}: 1 of 1 users synced")
+    assert reported(some)[0].startswith(f"{MX1}: 1 of 1 users synced")
 
 
 def test_resync_names_who_was_not_synced(pair):
@@ -114,7 +104,7 @@ def test_resync_names_who_was_not_synced(pair):
     assert "0 of 1 users synced, 1 failed" in message and ALICE in message
     (host,) = handed_over(results)["hosts"].values()
     assert (host["ok"], host["requested"], host["synced"], host["failed_users"]) == (False, 1, 0, [ALICE])
-    assert "names causes and cures" in told(results, "Show the outcome")[-1]
+    assert "names causes and cures" in reported(results)[-1]
     succeeded(pair.play("resync", replication_users=[ALICE]))
 
 
@@ -174,8 +164,8 @@ def test_decommission(pair):
     succeeded(pair.play("verify"))
     token = pair.deliver(ALICE)
     announced, done = check_then_run(pair, "decommission")
-    assert told(announced, "Report")[0] == f"{MX1}: replication would be taken down, and the mail stays."
-    assert told(done, "Report")[0] == f"{MX1}: replication is taken down, and the mail stays."
+    assert reported(announced)[0] == f"{MX1}: replication would be taken down, and the mail stays."
+    assert reported(done)[0] == f"{MX1}: replication is taken down, and the mail stays."
     for host in HOSTS:
         assert pair.shell("doveconf -h plugin/mail_replica", host).stdout.strip() == ""
         assert pair.arrived(ALICE, token, host) is not None

@@ -101,7 +101,7 @@ def test_nothing_to_do(pair):
         ("configure", "Write the configuration, which Dovecot validates"),
         ("access", "Validate prerequisites"),
         ("finish", "Check that the replicator answers and the userdb lists its users"),
-        ("verify", "Report"),
+        ("verify", "Conclude and report"),
     ],
 )
 def test_each_tag_works_alone(pair, tag, last):
@@ -109,7 +109,7 @@ def test_each_tag_works_alone(pair, tag, last):
     assert failures(results) == [] and changes(results) == [] and handed_over(results)["ok"]
     tasks = [line["task"].split(" : ")[1] for line in results if line["status"] == "ok" and " : " in line["task"]]
     assert tasks[0] == "Validate prerequisites" and last in tasks
-    assert ("Conclude" in tasks) == (tag == "verify")
+    assert ("Conclude and report" in tasks) == (tag == "verify")
 
 
 def test_plugins_of_the_administrator_stay(pair):

@@ -13,7 +13,7 @@ import time
 import pytest
 import runs
 from conftest import API_KEY, BY_ANSIBLE, EVERYONE, HOSTS, MX1, MX2
-from runs import changes, failures, succeeded
+from runs import changes, failures, findings_of, succeeded
 
 ALICE = "alice@example.org"
 AUTH = "/etc/dovecot/conf.d/10-auth.conf"
@@ -106,7 +106,7 @@ def test_a_network_of_its_own(configured, tmp_path):
     try:
         results = succeeded(configured.play("setup", "-i", str(path), **options))
         assert replica(configured) == "tcp:mx2-repl:2626" and replica(configured, MX2) == "tcp:mx1-repl:2525"
-        assert next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude")) == []
+        assert findings_of(results) == []
         crosses_both_ways(configured)
     finally:
         for host in HOSTS:
@@ -301,22 +301,17 @@ def accounts_that_cannot_have_mail_are_named(pair, variables):
     """Also where the administrator has accepted them. One whose mail cannot be read does not end the run."""
     for host in HOSTS:
         pair.module("replicator_user", host, user_mask="*@*", state="absent")
-    assert findings(pair.play("verify", **variables)) == []
+    assert findings_of(pair.play("verify", **variables)) == []
     pair.shell("mv /home/fritz/Maildir /home/fritz/kept; touch /home/fritz/Maildir")
     # The first run has its sync fail, and the next one finds it failing.
-    assert {item["id"] for item in findings(pair.play("verify", **variables))} == {"sync_failed"}
-    found = findings(pair.play("verify", **variables))
+    assert {item["id"] for item in findings_of(pair.play("verify", **variables))} == {"sync_failed"}
+    found = findings_of(pair.play("verify", **variables))
     assert "fritz" in next(item["evidence"] for item in found if item["id"] == "mail_unreadable")
     pair.shell("rm /home/fritz/Maildir; mv /home/fritz/kept /home/fritz/Maildir")
     accepting = {**variables, "replication_first_valid_uid": 998, "replication_require_iteration": False}
-    found = findings(pair.play("setup", **accepting, replication_verify=True))
+    found = findings_of(pair.play("setup", **accepting, replication_verify=True))
     assert (MX1, "accounts_without_mail") in [(item["host"], item["id"]) for item in found]
     assert "systemd-network" in next(item["evidence"] for item in found if item["id"] == "accounts_without_mail")
-
-
-def findings(results):
-    """The findings that a run has concluded."""
-    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
 
 
 def test_users_of_the_system(configured):

@@ -7,7 +7,7 @@ import json
 import pytest
 import runs
 from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1
-from runs import changes, failures, succeeded
+from runs import changes, failures, findings_of, reported, succeeded
 
 pytestmark = [
     pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True),
@@ -24,10 +24,6 @@ def play_of(tmp_path, text):
     path = tmp_path / "play.yml"
     path.write_text(f"- hosts: dovecot_replication\n  gather_facts: false\n{text}")
     return path
-
-
-def findings_of(results):
-    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
 
 
 def own(pair, playbook, *options, **environment):
@@ -90,7 +86,7 @@ def test_one_host_first(pair):
     first = succeeded(pair.play("setup", "--limit", MX1, replication_verify=True))
     (found,) = findings_of(first)
     assert found["id"] == "peer_comes_later" and "--limit mx2.example.org" in found["cure"]
-    assert any("only one host of the pair was observed" in str(line["result"].get("msg")) for line in first)
+    assert any("only one host of the pair was observed" in line for line in reported(first))
     again = succeeded(pair.play("setup", "--limit", MX1, replication_verify=True))
     assert changes(again) == [] and [finding["id"] for finding in findings_of(again)] == ["peer_comes_later"]
     # What the run was told not to look at is looked at by verify.

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import runs
 from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1, MX2, USERDB_SECONDS
-from runs import changes, failures, succeeded
+from runs import changes, failures, findings_of, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
@@ -597,11 +597,6 @@ def row(planted, found):
     told = found[:1] + [finding for finding in found[1:] if finding["id"] not in FOLLOWING]
     shown = ", ".join(f"`{finding['id']}`{hosts[finding['host']]}" for finding in told)
     return f"| {planted} | {shown} | {found[0]['cure']} |"
-
-
-def findings_of(results):
-    """The findings that a run of verify has concluded."""
-    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude"))
 
 
 def nothing_of_a_probe_is_left(pair):

@@ -98,6 +98,16 @@ def failures(results):
     return [message for _host, message in dict.fromkeys((line["host"], line["result"]["msg"]) for line in failed)]
 
 
+def findings_of(results):
+    """The findings that a run of verify has concluded."""
+    return next(line["result"]["findings"] for line in results if line["task"].endswith(": Conclude and report"))
+
+
+def reported(results):
+    """The lines that a playbook run shows as its report."""
+    return [line["result"]["report"] for line in results if line["result"].get("report")][-1]
+
+
 def handed_over(results):
     """What a playbook has handed over with set_stats."""
     return results[-1]["result"]["replication_result"]

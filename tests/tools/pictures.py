@@ -90,15 +90,19 @@ def main():
         output = re.sub(r"(changed: \[[^\n]*\n).*?(?=\n\n[^\n]*HANDLER )", rf"\1\n{CUT}", output, count=1, flags=re.S)
         draw("check", f"{command}setup --check --diff", shown(output, "Write the configuration", "Reload", "RECAP"))
         output = run(lab, "setup", *PROBE)
-        draw("setup", f"{command}setup", shown(output, "Write the configuration", "Reload", "Report", "RECAP"))
-        draw("status", f"{command}status", shown(run(lab, "status"), "Show the status", "RECAP"))
+        draw(
+            "setup",
+            f"{command}setup",
+            shown(output, "Write the configuration", "Reload", "Conclude and report", "RECAP"),
+        )
+        draw("status", f"{command}status", shown(run(lab, "status"), "Report", "RECAP"))
         lab.execute(MX2, "systemctl", "stop", "dovecot")
         output = run(lab, "verify", *PROBE)
-        draw("verify", f"{command}verify", shown(output, "Report", "RECAP"))
+        draw("verify", f"{command}verify", shown(output, "Conclude and report", "RECAP"))
         runs.deliver(lab, MX1, "alice@example.org", "for-the-picture")
         time.sleep(1)
         lab.execute(MX2, "systemctl", "start", "dovecot")
-        draw("failing", f"{command}status", shown(run(lab, "status"), "Show the status", "Fail", "RECAP"))
+        draw("failing", f"{command}status", shown(run(lab, "status"), "Report", "Fail", "RECAP"))
     finally:
         lab.down()
 

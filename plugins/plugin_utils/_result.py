@@ -239,8 +239,11 @@ def _verify(run: Run, name: str) -> Dict[str, Any]:
     replicator = seen.get("replicator") or {}
     return {
         "dovecot_version": seen.get("dovecot_version"),
+        "pair": list(run.pairs.get(name, [name])),
         "known_users": (replicator.get("overview") or {}).get("known_users"),
         "failing": (replicator.get("failing") or {}).get("count"),
+        "failing_users": list((replicator.get("failing") or {}).get("first") or [])[:MOST_NAMES],
+        "summary": replicator.get("summary"),
         **_verified(run, name),
     }
 

@@ -22,6 +22,7 @@ OTHERS = (
     "replication_adopt",
     "replication_pair",
     "replication_plan",
+    "replication_report",
     "replication_result",
     "replication_status",
     "replication_verify",

@@ -45,7 +45,7 @@ AGES = {"fast_sync_age": 60, "successful_sync_age": None}
 
 UNKNOWN = {
     "setup": {"dovecot_version", "changed", "findings"},
-    "verify": {"dovecot_version", "known_users", "failing", "findings"},
+    "verify": {"dovecot_version", "known_users", "failing", "summary", "findings"},
     "status": {"dovecot_version", "overview", "summary", "running", "failing"},
     "resync": {"elapsed"},
     "drain": {"changed", "known_users", "queued_users"},
@@ -203,14 +203,17 @@ def test_what_verify_knows():
         "replication_findings": [WARNING],
         "__replication_seen": {
             "dovecot_version": "2.3.19",
-            "replicator": {"overview": {"known_users": 4}, "failing": {"count": 1}},
+            "replicator": {"overview": {"known_users": 4}, "failing": {"count": 1, "first": ["a"]}, "summary": SUMMARY},
         },
     }
     hosts = model.ended(run("verify", {**both, "__replication_conclusion": {"compared": 3}}, both))["hosts"]
     assert hosts[ONE] == {
         "dovecot_version": "2.3.19",
+        "pair": [ONE, OTHER],
         "known_users": 4,
         "failing": 1,
+        "failing_users": ["a"],
+        "summary": SUMMARY,
         "findings": [WARNING],
         "compared_users": 3,
         "ok": True,

@@ -244,6 +244,8 @@ def main() -> None:
             group=dict(type="str", default="dovecot_replication"),
             config_file=dict(type="path"),
             sample=dict(type="int", default=10),
+            require_iteration=dict(type="bool", default=True),
+            all_accounts=dict(type="bool", default=False),
             probe_user=dict(type="str", default=""),
             way=dict(type="list", elements="str", default=[]),
             fail_on=dict(type="str", choices=["error", "warning", "nothing"], default="error"),

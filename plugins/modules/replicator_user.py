@@ -51,7 +51,7 @@ options:
   users_file:
     description:
       - A file on the controller with the names of users, one a line, in UTF-8, in place of O(users). C(#) begins a
-        comment, at the start of a line or after a blank. A relative path is looked for as M(ansible.builtin.copy) does.
+        comment, at the start of a line or after a blank. A relative path is looked for as C(copy) does.
       - This is the fast way for a long list, which can be reviewed line by line.
     type: str
   user_mask:

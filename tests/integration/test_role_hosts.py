@@ -86,6 +86,7 @@ def test_addresses_instead_of_names(configured, tmp_path, family):
 
 def test_a_network_of_its_own(configured, tmp_path):
     """The hosts have names of IPv6 alone there, and each calls the other at another port than that one's peer does."""
+    configured.tidy()
     names, ports = {MX1: "mx1-repl", MX2: "mx2-repl"}, {MX1: 2525, MX2: 2626}
     for here, there in (HOSTS, HOSTS[::-1]):
         configured.shell(

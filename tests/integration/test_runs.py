@@ -6,11 +6,11 @@ import json
 
 import pytest
 import runs
-from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1
+from conftest import HOSTS, INVENTORY, LEAST_LOADED, MX1
 from runs import changes, failures, findings_of, reported, succeeded
 
 pytestmark = [
-    pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True),
+    pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True),
     pytest.mark.usefixtures("tidied"),
 ]
 

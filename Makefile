@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs samples pictures role-docs torture quick test release-check
+.PHONY: help venv lint units sanity integration molecule docs page samples pictures role-docs torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -44,6 +44,9 @@ docs: venv ## build the site of docs/ into .build/site, with the reference from 
 pictures: venv ## write the pictures of runs in docs/pictures, from runs against a pair of its own
 	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	$(RUN) python tests/tools/pictures.py
+
+page: venv ## look at the page of the playbook report in Chromium, with axe-core; writes docs/pictures/page.png
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/tools/look_at_page.py
 
 samples: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py

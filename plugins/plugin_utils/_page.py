@@ -171,7 +171,7 @@ def _pair(pair: Pair, names: bool) -> Iterable[str]:
         yield "<p>Nothing is wrong.</p>"
     head = ["host", "Dovecot", "users", "failing", "queued", "running", "never synced", "oldest full sync", "syncs"]
     rows = [_host_row(name, host) for name, host in pair.hosts.items()]
-    yield _table("Its hosts. An age is that of the start of a sync.", head, rows, 2, numbers=5)
+    yield _table(f"The hosts {pair.name}. An age is that of the start of a sync.", head, rows, 2, numbers=5)
     for name, host in pair.hosts.items():
         yield from _failing(name, host, names)
 

@@ -21,7 +21,10 @@ ALICE, BOB = "alice@example.org", "bob@example.org"
 # What each playbook's result tells of a host beside `ok` and `message`; see docs/results.md.
 RESULTS = {
     "setup": {"dovecot_version", "changed", "changed_files", "findings", "compared_users"},
-    "verify": {"dovecot_version", "known_users", "failing", "findings", "compared_users"},
+    "verify": {
+        *["dovecot_version", "pair", "known_users", "failing", "failing_users", "summary"],
+        *["findings", "compared_users"],
+    },
     "status": {"dovecot_version", "overview", "summary", "running", "failing", "failing_users"},
     "resync": {
         *["requested", "synced", "failed", "dropped", "pending", "elapsed"],
@@ -155,6 +158,36 @@ def test_results_when_a_host_is_away(pair, tmp_path, playbook):
     assert alone["ok"] is False and alone["hosts"] == {MX2: none}
 
 
+def test_a_page(pair, tmp_path):
+    """It tells of a look that changed nothing, of one host that cannot be reached, and of a result that was kept."""
+    path = tmp_path / "replication.html"
+    where = {"replication_report_file": str(path)}
+    for options in ([], ["--check"]):
+        results = succeeded(pair.play("report", *options, **where))
+        assert changes(results) == [] and reported(results) == [f"The pair is in order. The page is {path}."]
+        assert "<h1>The pair is in order</h1>" in path.read_text() and "this look sent none" in path.read_text()
+        path.unlink()
+    with pair.stopped():
+        results = succeeded(pair.play("report", replication_report_hand_over=True, **where))
+    assert reported(results)[0].startswith("The pair needs a person.")
+    page = path.read_text()
+    assert "peer_unreachable" in page and results[-1]["result"]["replication_page"] == page
+    if os.environ.get("MAILOPS_UPDATE_DOCS"):
+        (runs.ROOT / "docs" / "static" / "report.html").write_text(page)
+    unreachable = tmp_path / "away.yml"
+    unreachable.write_text(f"all: {{hosts: {{{MX2}: {{ansible_port: 1}}}}}}\n")
+    pair.play("report", "-i", str(unreachable), **where)
+    assert f"{MX2}: No result: it could not be reached" in path.read_text()
+    kept = handed_over(succeeded(pair.play("verify")))
+    results = succeeded(pair.play("report", replication_report_result=kept, replication_report_names=False, **where))
+    assert "this look sent none" not in path.read_text() and "Names of users are left out" in path.read_text()
+    assert ALICE not in path.read_text()
+    (told,) = failures(pair.play("report", replication_report_result={"playbook": "status", "hosts": {}}, **where))
+    assert "not one of the playbook verify" in told
+    (told,) = failures(pair.play("report", replication_report_file=str(tmp_path / "no" / "page.html")))
+    assert "Writing the page failed" in told and "give another path" in told
+
+
 def test_decommission(pair):
     """It does not begin while something is wrong, unless it is told to."""
     with pair.stopped():
@@ -226,7 +259,8 @@ SHOWN = """# The playbooks, as they look
 
 What each prints on a healthy pair with Dovecot %(dovecot)s, in this order, written by the test run (`make samples`).
 Names of hosts and users are those of the tests; `inventory.yml` is like that of the [quickstart](quickstart.md).
-Skipped tasks are not shown (`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`).
+Skipped tasks are not shown (`ANSIBLE_DISPLAY_SKIPPED_HOSTS=false`). With that setting Ansible prints the name of a task
+after its report.
 %(runs)s"""
 RUNS = [
     "setup",

@@ -36,7 +36,7 @@ def run(lab, playbook, *options):
     """Run a playbook and return its output with colours; whether it fails is part of the picture."""
     done = subprocess.run(
         runs.playbook_command(lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *options),
-        env=runs.environment(ANSIBLE_FORCE_COLOR="true", ANSIBLE_DISPLAY_SKIPPED_HOSTS="false", COLUMNS=str(COLUMNS)),
+        env=runs.environment(ANSIBLE_FORCE_COLOR="true", COLUMNS=str(COLUMNS)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

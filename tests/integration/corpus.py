@@ -142,7 +142,6 @@ SHAPES = {
             "plugins": "zlib",
             "plugins-imap": "zlib imap_zlib",
         },
-        often=True,
     ),
     "filters": Shape(
         "mail_plugins for an address and its protocol only",

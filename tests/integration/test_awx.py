@@ -149,6 +149,14 @@ def test_resync_of_some(pair, controller):
     assert not any(answer["changed"] for answer in adopted.results(MX1).values())
 
 
+def test_a_page(pair, controller):
+    """AWX keeps no files of a job, and so has the page among its artifacts."""
+    job = ran(controller.launch("Replication - report", replication_hosts="mx", replication_report_names="false"))
+    page = job.artifacts["replication_page"]
+    assert "<h1>The pair is in order</h1>" in page and "Names of users are left out" in page
+    assert result_of(job)["playbook"] == "verify" and result_of(job)["ok"]
+
+
 def test_a_host_in_trouble_does_not_hide_the_other(pair, controller):
     """Whether it cannot be reached or its Dovecot is down."""
     away = Controller(controller.home, {**controller.hosts, MX2: {"ansible_port": 1}}, controller.inputs)

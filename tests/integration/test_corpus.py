@@ -98,6 +98,13 @@ def put(pair, shape):
     pair.lab.execute(MX2, "sh", "-c", "base64 -d | tar -C /srv -x", stdin=data)
     for host in HOSTS:
         pair.lab.execute(host, "sh", "-eu", stdin=shape.prepare + "systemctl start dovecot")
+        if shape.by_host and host == MX1:
+            # The two replicate from their start on, and each would make an INBOX of its own.
+            for user in ACCOUNTS:
+                deliver(pair.lab, MX1, user, "the-first")
+    if shape.by_host:
+        for user in ACCOUNTS:
+            assert arrived(pair.lab, MX2, user, "the-first", seconds=60) is not None
 
 
 def state(pair):

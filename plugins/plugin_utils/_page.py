@@ -56,8 +56,8 @@ class Pair(NamedTuple):
 
     @property
     def unseen(self) -> List[str]:
-        """The hosts of which nothing is known."""
-        return [name for name, host in self.hosts.items() if "summary" not in host]
+        """The hosts about which nothing was concluded: not reached, or their tasks have failed."""
+        return [name for name, host in self.hosts.items() if host.get("findings") is None]
 
     @property
     def needs_a_person(self) -> bool:

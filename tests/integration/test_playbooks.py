@@ -178,6 +178,9 @@ def test_a_page(pair, tmp_path):
     unreachable.write_text(f"all: {{hosts: {{{MX2}: {{ansible_port: 1}}}}}}\n")
     pair.play("report", "-i", str(unreachable), **where)
     assert f"{MX2}: No result: it could not be reached" in path.read_text()
+    nobody = {"ansible_become_user": "nobody", "ansible_become_method": "su", "ansible_become_flags": "-s /bin/sh"}
+    assert reported(pair.play("report", **nobody, **where))[0].startswith("The pair needs a person.")
+    assert "as the user nobody" in path.read_text() and "Nothing is wrong." not in path.read_text()
     kept = handed_over(succeeded(pair.play("verify")))
     results = succeeded(pair.play("report", replication_report_result=kept, replication_report_names=False, **where))
     assert "this look sent none" not in path.read_text() and "Names of users are left out" in path.read_text()

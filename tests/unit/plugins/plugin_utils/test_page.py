@@ -19,7 +19,8 @@ VOID = {"meta"}
 
 def host(pair, findings=(), **more):
     seen = dict(ok=not findings, message="", dovecot_version="2.3.19.1 (9b53102964)", summary=SUMMARY)
-    return {**seen, "pair": list(pair), "findings": list(findings), "failing_users": [], **more}
+    found = None if findings is None else list(findings)
+    return {**seen, "pair": list(pair), "findings": found, "failing_users": [], **more}
 
 
 def finding(name, severity="error", on=MX1, **more):
@@ -94,6 +95,11 @@ def test_what_was_not_looked_at_is_never_in_order():
     page = read(hosts)
     assert "The pair needs a person" in page.text and "not known" in page.text
     assert f"{MX2}: No result: it could not be reached." in page.text
+    assert "Nothing is wrong." not in page.text
+    # What the playbook verify hands over of a host on which its tasks have failed.
+    hosts[MX2] = host([MX1, MX2], findings=None, summary=None, ok=False, message="Not root.")
+    page = read(hosts)
+    assert "The pair needs a person" in page.text and f"{MX2}: Not root." in page.text
     assert "Nothing is wrong." not in page.text
     del hosts[MX2]
     assert f"The peer of {MX1}: it was not in this run." in read(hosts).text

@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _result as model
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._report import show
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._verification import pair_of
 
 OPTIONS = {
     "playbook": {"type": "str", "required": True, "choices": list(model.PLAYBOOKS)},
@@ -52,7 +53,7 @@ def run_of(options: Mapping[str, Any], check_mode: bool, variables: Mapping[str,
         check_mode=bool(check_mode),
         facts={name: model.facts_of(known.get(name, {})) for name in names},
         active=list(variables["ansible_play_hosts"]),
-        pairs={name: pair_of(name, group_of(hostvars, name, options), variables["groups"]) for name in known},
+        pairs={name: pair_of(name, variables["groups"].get(group_of(hostvars, name, options), [])) for name in known},
         absent=options["state"] == "absent",
         hold=options["hold"],
         api="replication_api_url" in variables,
@@ -63,9 +64,3 @@ def group_of(hostvars: Any, name: str, options: Mapping[str, Any]) -> str:
     """Return the replication_group of a host, that of the play where it has none of its own."""
     group = hostvars.raw_get(name).get("replication_group", options["group"])
     return hostvars[name]["replication_group"] if "{{" in group else group
-
-
-def pair_of(name: str, group: str, groups: Mapping[str, List[str]]) -> List[str]:
-    """Return the hosts of the pair of a host, only itself where it is not in the group."""
-    members = groups.get(group, [])
-    return list(members) if name in members else [name]

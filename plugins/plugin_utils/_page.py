@@ -9,7 +9,8 @@ either: each state is a word, and colour only repeats it.
 import html
 from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-MOST_NAMES = 20
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._result import MOST_NAMES, age
+
 NO_MAIL_SENT = "Whether a new mail arrives: this look sent none. The playbook verify sends one."
 HIDDEN = "Names of users are left out, and so are evidence and fix. The playbook verify shows them."
 STYLE = """
@@ -135,20 +136,6 @@ def verdict(pairs: Sequence[Pair]) -> str:
     return f"All {len(pairs)} pairs are in order"
 
 
-def age(seconds: Optional[int]) -> str:
-    """Return an age for people.
-
-    >>> age(7200)
-    '2 h'
-    """
-    if seconds is None:
-        return "-"
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} s"
-
-
 def _overview(pairs: Sequence[Pair]) -> Iterable[str]:
     if len(pairs) < 2:
         return
@@ -192,12 +179,13 @@ def _host_row(name: str, host: Mapping[str, Any]) -> List[str]:
     if not summary:
         return [_text(name), "not known", *["-"] * 7]
     counts = [_number(summary[key]) for key in ("known_users", "failing", "queued", "running", "never_synced")]
+    oldest = summary["oldest_full_sync_age"]
     hold = {True: "on hold", False: "allowed", None: "-"}[summary["on_hold"]]
     return [
         _text(name),
         _text(str(host.get("dovecot_version") or "unknown").partition(" ")[0]),
         *counts,
-        age(summary["oldest_full_sync_age"]),
+        "-" if oldest is None else age(oldest),
         hold,
     ]
 

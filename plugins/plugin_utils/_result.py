@@ -346,12 +346,19 @@ def ago(seconds: Optional[int]) -> str:
     >>> ago(7200)
     '2 h ago'
     """
-    if seconds is None:
-        return "never"
+    return "never" if seconds is None else "%s ago" % age(seconds)
+
+
+def age(seconds: int) -> str:
+    """Return an age in the largest unit that gives at least two.
+
+    >>> age(7200)
+    '2 h'
+    """
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
-            return "%d %s ago" % (seconds // size, unit)
-    return "%d s ago" % seconds
+            return "%d %s" % (seconds // size, unit)
+    return "%d s" % seconds
 
 
 # resync

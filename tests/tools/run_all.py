@@ -106,7 +106,7 @@ def run_parts(parts, command_of, stages=None, passed=(), note=None):
         with concurrent.futures.ThreadPoolExecutor(len(stage)) as pool:
             list(pool.map(run_lane, stage, [True] + [False] * (len(stage) - 1)))
     print("=== summary ===")
-    width = max(12, *map(len, parts))
+    width = max([12, *map(len, parts)])
     print(f"{'part':<{width}} {'result':<12} {'seconds':>7}  counted")
     for part in parts:
         result, seconds, text = rows[part]

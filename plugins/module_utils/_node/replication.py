@@ -41,7 +41,7 @@ def observe(session: Session) -> Described:
     without_mail = iteration.without_mail(configuration)
     userdb.update(without_mail=observation.excerpt(without_mail, params["limit"]))
     userdb.update(required=params["require_iteration"], passed_over=iteration.passed_over(configuration))
-    replicator, statuses = observe_replicator(session, names, params["limit"])
+    replicator, statuses = observe_replicator(session, configuration, names, params["limit"])
     failing = {name for name in statuses if statuses[name].failed}
     # Where nobody has to be listed, the replicator knows whose mail has changed.
     candidates = names.intersection(statuses) if names or params["require_iteration"] else set(statuses)
@@ -81,13 +81,16 @@ def list_users(session: Session) -> Tuple[Set[str], Described]:
     return names, {"users": len(names), "problem": None}
 
 
-def observe_replicator(session: Session, names: Set[str], limit: int) -> Tuple[Described, Dict[str, Any]]:
+def observe_replicator(
+    session: Session, configuration: Configuration, names: Set[str], limit: int
+) -> Tuple[Described, Dict[str, Any]]:
     """Return the state of the replicator, and its list as a dict of UserStatus by name.
 
     :arg names: the users whom the userdb lists
     """
+    on_hold = configuration.value("replication_max_conns") == "0"
     try:
-        result = dict(observation.queue(session.client, limit, bool(session.connections.on_hold())), problem=None)
+        result = dict(observation.queue(session.client, limit, on_hold), problem=None)
         statuses = result.pop("statuses")
         if names.difference(statuses):
             # A replicator that has just started is still reading the userdb.

@@ -157,6 +157,12 @@ options:
         description: Words that must be among those of the setting.
         type: list
         elements: str
+      matches:
+        description: A regular expression of Python that must match at the beginning of the value.
+        type: str
+      wanted:
+        description: What O(expect[].matches) means, as the end of a sentence, such as V(be set).
+        type: str
       protocols:
         description:
           - Protocols in whose sections the same must be true. Those that are not enabled in Dovecot's setting
@@ -470,12 +476,15 @@ ARGUMENTS = {
             "setting": {"type": "str", "required": True},
             "value": {"type": "str"},
             "contains": {"type": "list", "elements": "str"},
+            "matches": {"type": "str"},
+            "wanted": {"type": "str"},
             "protocols": {"type": "list", "elements": "str", "default": []},
             "outside": {"type": "bool", "default": True},
             "because": {"type": "str"},
         },
-        "mutually_exclusive": [("value", "contains")],
-        "required_one_of": [("value", "contains")],
+        "mutually_exclusive": [("value", "contains", "matches")],
+        "required_one_of": [("value", "contains", "matches")],
+        "required_together": [("matches", "wanted")],
     },
     "forbid": {
         "type": "list",

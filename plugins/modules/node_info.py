@@ -212,6 +212,14 @@ service:
       description: How many users it lists, null when it does not.
       type: int
       sample: 4
+    mail_by_userdb:
+      description: Whether the userdb says where the mail of each of some users is. Null where it lists none.
+      type: bool
+    chrooted:
+      description: Those of some users whose mail processes run in a chroot, by their home or a field of the userdb.
+      type: list
+      elements: str
+      sample: []
 config_problem:
   description: The complaint of doveconf, null without one. With one the rest of V(replication) is missing.
   returned: when O(gather) has V(replication)
@@ -453,6 +461,10 @@ userdb:
       description: Listed names that are other names of an account, among those that were looked up.
       type: dict
       contains: *excerpt
+    chrooted:
+      description: Users whose mail processes run in a chroot, among those that were looked up.
+      type: dict
+      contains: *excerpt
     passed_over:
       description: Userdbs of the configuration that Dovecot passes over when it lists users.
       type: list
@@ -671,8 +683,12 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
     DovecotError,
     ListingFailed,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import sample
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import host
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
+
+# Of so many users the userdb is asked where their mail is, and whether in a chroot.
+ASKED = 5
 
 
 def work(session: Session) -> Dict[str, Any]:
@@ -706,6 +722,8 @@ def observe_service(session: Session, version: Optional[str]) -> Dict[str, Any]:
         "userdb_problem": None,
         "cannot_list": None,
         "users": None,
+        "mail_by_userdb": None,
+        "chrooted": [],
     }
     try:
         # Dovecot 2.4 is asked nothing: the first question to the userdb writes files.
@@ -717,7 +735,12 @@ def observe_service(session: Session, version: Optional[str]) -> Dict[str, Any]:
     except DovecotError as error:
         result["replicator_problem"] = str(error)
     try:
-        result["users"] = len(session.userdb.names())
+        names = session.userdb.names()
+        result["users"] = len(names)
+        accounts = session.userdb.accounts(sample(names, ASKED))
+        if accounts:
+            result["mail_by_userdb"] = all(account.has_place for account in accounts.values())
+            result["chrooted"] = sorted(name for name in accounts if accounts[name].is_chrooted)
     except ListingFailed as error:
         result.update(userdb_problem=str(error), cannot_list=str(error.answer))
     except DovecotError as error:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why the sync of a user fails, by what Dovecot logs of it. Pure. PRIVATE to this collection.
 
-Often the reason is in the log of the peer: that is where mail is saved. Those of a full disk and of a used-up quota are
-the texts of the system and of Dovecot, and were not seen in a sync; the others were seen on live hosts.
+Often the reason is in the log of the peer, where mail is saved. All were seen on live hosts but for the quota of a file
+system, which has the text of the system. Dovecot checks no quota of its own in a sync.
 """
 
 import re
@@ -31,8 +31,8 @@ CAUSES = [
     ),
     Cause(
         re.compile("Disk quota exceeded|Quota exceeded"),
-        "a quota on %(host)s is used up",
-        "Raise the quota on %(host)s to that of the other host, then run `%(command)s`.",
+        "a quota of the file system of %(host)s is used up",
+        "Raise the quota of the mail's owner on %(host)s (`repquota -a` tells), then run `%(command)s`.",
     ),
     Cause(
         re.compile("Mail size is larger than the maximum size allowed"),
@@ -49,6 +49,12 @@ CAUSES = [
         re.compile("Couldn't find namespace for mailbox"),
         "%(host)s has no namespace for a mailbox of the other host",
         "Configure the namespaces of both hosts alike, reload Dovecot on both, then run `%(command)s`.",
+    ),
+    Cause(
+        re.compile("Mail storage autodetection failed"),
+        "Dovecot does not know where the mail is on %(host)s, as mail_location is not set",
+        "Set mail_location on both hosts, such as `mail_location = maildir:~/Maildir`, reload Dovecot on both, then "
+        "run `%(command)s`.",
     ),
     Cause(
         re.compile("Panic: file mbox"),

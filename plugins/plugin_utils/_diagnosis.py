@@ -511,6 +511,33 @@ STAGES = {
 }
 
 
+LISTENER_ADDRESS = "service/doveadm/inet_listener/replication/address"
+EVERYWHERE = {"*", "::", "0.0.0.0"}
+ADDRESS = re.compile(r"[0-9.]+\Z|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+\Z")
+
+
+@rule(
+    "listens_elsewhere",
+    ERROR,
+    "The doveadm listener is bound to addresses other than those by which the peer calls this host.",
+    f"Set `replication_listen: %(addresses)s` for %(host)s, then run {SETUP}.",
+)
+def _listens_elsewhere(host: Host) -> Found:
+    setting = _setting(host, LISTENER_ADDRESS)
+    if not setting["value"]:
+        setting = _setting(host, "listen")
+    bound = set(setting["value"].replace(",", " ").split())
+    caller: Mapping[str, Any] = host.peer.seen.get("peer", {}) if host.peer else {}
+    # A name among them could be any address.
+    known = bool(bound) and all(map(ADDRESS.match, bound - EVERYWHERE))
+    if caller.get("stage") == "connect" and known and not bound & (EVERYWHERE | set(caller["addresses"])):
+        yield {
+            "evidence": f"{setting['setting']} is {_is(setting)}, and {caller['host']} is "
+            f"{enumerated(caller['addresses'])}",
+            "addresses": json.dumps(caller["addresses"]),
+        }
+
+
 # Where a line that sets another peer or password may be the reason.
 OVERRIDABLE = ("lookup", "connect", "tls_expected", "no_tls", "greeting", "no_password", "password", "ssh")
 
@@ -758,6 +785,25 @@ def _aliases_listed(host: Host) -> Found:
     found = host.seen["userdb"]["aliases"]
     if found["count"]:
         yield {"evidence": enumerated(found["first"])}
+
+
+@rule(
+    "chrooted",
+    ERROR,
+    "Mail processes run in a chroot, where they cannot reach replication-notify-fifo: no change starts a sync.",
+    "%(cure)s",
+)
+def _chrooted(host: Host) -> Found:
+    setting = _setting(host, "mail_chroot")
+    if setting["value"]:
+        yield {"evidence": f"mail_chroot is {_is(setting)}", "cure": _cure_of(host, setting["place"])}
+    users = host.seen["userdb"]["chrooted"]
+    if users["count"]:
+        yield {
+            "evidence": f"it is so for {enumerated(users['first'])}",
+            "cure": "In the userdb, give them a home without `/./` and no field chroot, then run "
+            f"`systemctl reload dovecot` on {host.name}.",
+        }
 
 
 def _fields(host: Host, *names: str) -> List[Mapping[str, Any]]:

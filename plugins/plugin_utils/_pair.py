@@ -10,7 +10,11 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused, same_hostname
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Opening, Side
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import (
+    SYNC_COMMANDS,
+    Opening,
+    Side,
+)
 
 # Protocols whose processes change mail.
 CHANGING_MAIL = ["lda", "lmtp", "imap", "pop3", "doveadm"]
@@ -19,6 +23,35 @@ PACKAGES = {
     "debian": ["dovecot-core", "dovecot-imapd", "dovecot-lmtpd"],
     "redhat": ["dovecot"],
     "alpine": ["dovecot", "dovecot-lmtpd"],
+}
+
+# Of settings that the role leaves to the administrator.
+PLACE_FOR_MAIL: Dict[str, Any] = {
+    "setting": "mail_location",
+    "matches": ".",
+    "wanted": "be set",
+    "because": "Dovecot then looks for the mail of each user, finds none on the peer, and each sync fails there; set "
+    "it to where mail is, such as `mail_location = maildir:~/Maildir`",
+}
+NO_CHROOT: Dict[str, Any] = {
+    "setting": "mail_chroot",
+    "matches": r"\Z",
+    "wanted": "be empty",
+    "because": "from a chroot mail processes cannot reach Dovecot's replication-notify-fifo; no change starts a sync",
+}
+BEYOND_LOOPBACK: Dict[str, Any] = {
+    "setting": "listen",
+    "matches": r"(?!(?:(?:127[.][0-9.]+|::1|localhost)(?:[, ]+|\Z))+\Z)",
+    "wanted": "have an address that the peer reaches",
+    "because": "the peer cannot connect to this host alone; give the listener of replication addresses of its own with "
+    "`replication_listen: ['*', '::']`",
+}
+SYNCS_ALLOWED: Dict[str, Any] = {
+    "setting": "doveadm_allowed_commands",
+    "matches": r"\Z|" + "".join(rf"(?=(?:.*[, ])?{command}(?:[, ]|\Z))" for command in SYNC_COMMANDS),
+    "wanted": "be empty or allow sync and dsync-server",
+    "because": "Dovecot would refuse the peer's syncs; append `,sync,dsync-server` to the value",
+    "protocols": ["doveadm"],
 }
 
 # Renders a template of the role, by its name, with a Side as ``side``.
@@ -213,6 +246,18 @@ def expectations(side: Side) -> List[Dict[str, Any]]:
                     "because": "it limits what the key of the API can be used for",
                 }
             )
+    return expected + theirs(side)
+
+
+def theirs(side: Side) -> List[Dict[str, Any]]:
+    """Return what must be true of settings that are the administrator's, which the role does not replace."""
+    expected = [NO_CHROOT]
+    if side.mail_is_by_setting:
+        expected.append(PLACE_FOR_MAIL)
+    if side.listens and not side.replication_listen:
+        expected.append(BEYOND_LOOPBACK)
+    if not (side.has_api and side.allowed_commands):
+        expected.append(SYNCS_ALLOWED)
     return expected
 
 

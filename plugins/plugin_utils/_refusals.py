@@ -481,6 +481,17 @@ def _userdb_cannot_list(side: Side) -> Iterator[str]:
 
 
 @refusal(
+    "chrooted",
+    "From there they cannot reach Dovecot's replication-notify-fifo, so no change of mail starts a sync.",
+    "give the users a home without `/./` and without the userdb field chroot on {side.name}, and run "
+    "`systemctl reload dovecot` there",
+)
+def _chrooted(side: Side) -> Iterator[str]:
+    if side.chrooted:
+        yield f"Mail processes of {', '.join(side.chrooted)} run in a chroot"
+
+
+@refusal(
     "iterate_sql",
     "With the driver sql replication_iterate has `query`, and only there.",
     "give `query`, or correct the driver",

@@ -235,6 +235,16 @@ class Side(NamedTuple):
         return (self.observed.get("service") or {}).get("cannot_list")
 
     @property
+    def mail_is_by_setting(self) -> bool:
+        """Whether the userdb leaves it to mail_location where the mail of users is; false where that is not known."""
+        return (self.observed.get("service") or {}).get("mail_by_userdb") is False
+
+    @property
+    def chrooted(self) -> List[str]:
+        """Some users whose mail processes run in a chroot."""
+        return (self.observed.get("service") or {}).get("chrooted") or []
+
+    @property
     def not_asked(self) -> List[str]:
         """What the running Dovecot could not be asked, although there is one, sentences."""
         service = self.observed.get("service") or {}

@@ -71,6 +71,7 @@ class Shape(NamedTuple):
     :arg accounts: shell script that makes the accounts and what else both hosts have alike, below /srv/corpus
     :arg prepare: shell script that each host runs before Dovecot starts
     :arg packages: Debian's packages that it needs
+    :arg clean: shell script that each host runs afterwards, where ``accounts`` are of the system
     :arg by_host: whether the texts have ``%(peer)s`` in them
     :arg often: whether it is among those of `make test`
     """
@@ -85,6 +86,7 @@ class Shape(NamedTuple):
     accounts: str = ""
     prepare: str = ""
     packages: tuple[str, ...] = ()
+    clean: str = ""
     by_host: bool = False
     often: bool = False
 
@@ -349,6 +351,124 @@ sleep 1
         },
         prepare="""systemd-run -q --collect --unit lab-other dovecot -F -c /etc/dovecot/other/dovecot.conf
 """,
+    ),
+    "system_users": Shape(
+        "users of the system with PAM, named without their domain",
+        {
+            "dovecot.conf": BASE.replace("mail_uid = vmail\nmail_gid = vmail\n", "mail_privileged_group = mail\n")
+            + "auth_username_format = %Ln\npassdb {\n  driver = pam\n}\nuserdb {\n  driver = passwd\n}\n"
+        },
+        {
+            "replication_doveadm_socket": {"mode": "0660", "group": "mailusers"},
+            "replication_notify_socket": {"mode": "0660", "group": "mailusers"},
+            "replication_notify_fifo": {"mode": "0660", "group": "mailusers"},
+        },
+        refused="systemd-network",
+        cure={"replication_first_valid_uid": 1000, "replication_last_valid_uid": 65533},
+        prepare="""getent group mailusers >/dev/null || groupadd mailusers
+for name in alice bob; do
+  id $name >/dev/null 2>&1 || useradd -m -G mailusers $name
+  echo $name:lab | chpasswd
+done
+usermod -a -G mailusers vmail
+""",
+        clean="userdel -r alice; userdel -r bob; gpasswd -d vmail mailusers; groupdel mailusers",
+    ),
+    "by_domain": Shape(
+        "a passwd-file for each domain, which cannot be listed",
+        {"dovecot.conf": BASE + AUTH.replace(PASSWD_FILE, "username_format=%n /srv/corpus/%d/passwd")},
+        refused="cannot list its users",
+        cure={"replication_require_iteration": False},
+        warned=("users_not_listed",),
+        accounts="mkdir /srv/corpus/example.org\n"
+        f"sed 's/@example.org:/:/' {PASSWD_FILE} > /srv/corpus/example.org/passwd\n",
+    ),
+    "a_uid_each": Shape(
+        "a uid for each virtual user",
+        {"dovecot.conf": BASE.replace("mail_uid = vmail\nmail_gid = vmail\n", "") + AUTH},
+        {
+            "replication_doveadm_socket": {"mode": "0660", "group": "mailusers"},
+            "replication_notify_socket": {"mode": "0660", "group": "mailusers"},
+            "replication_notify_fifo": {"mode": "0660", "group": "mailusers"},
+        },
+        accounts=f"sed -i -e '/^alice/s/5000:5000/6101:6100/' -e '/^bob/s/5000:5000/6102:6100/' {PASSWD_FILE}\n",
+        prepare="getent group mailusers >/dev/null || groupadd -g 6100 mailusers\n"
+        "for user in 6101:alice 6102:bob; do\n"
+        "  install -d -o ${user%:*} -g 6100 /srv/vmail/${user#*:}@example.org\ndone\n",
+        clean="groupdel mailusers",
+    ),
+    "fields_for_all": Shape(
+        "the userdb gives all users their place for mail and their quota",
+        {
+            "dovecot.conf": BASE.replace("mail_location = maildir:~/Maildir\n", "")
+            + AUTH.replace("userdb {", "userdb {\n  default_fields = mail=maildir:~/Mail quota_rule=*:storage=100M\n")
+            + "mail_plugins = quota\nplugin {\n  quota = count:User quota\n  quota_vsizes = yes\n}\n"
+        },
+    ),
+    "no_place_for_mail": Shape(
+        "mail_location not set, so that Dovecot looks for the mail of each user",
+        {"dovecot.conf": BASE.replace("mail_location = maildir:~/Maildir\n", "") + AUTH},
+        refused="mail_location should be set",
+        prepare="for name in alice bob; do\n"
+        "  install -d -o vmail -g vmail /srv/vmail/$name@example.org/ /srv/vmail/$name@example.org/Maildir "
+        "/srv/vmail/$name@example.org/Maildir/cur\ndone\n",
+    ),
+    "listens_on_loopback": Shape(
+        "listen with the addresses of clients only",
+        {"dovecot.conf": "listen = 127.0.0.1\n" + BASE + AUTH},
+        refused="listen should have an address that the peer reaches",
+        cure={"replication_listen": ["*", "::"]},
+    ),
+    "few_commands": Shape(
+        "doveadm_allowed_commands with those of a panel",
+        {"dovecot.conf": BASE + AUTH + "doveadm_allowed_commands = who,kick\n"},
+        refused="append `,sync,dsync-server` to the value",
+    ),
+    "chroot": Shape(
+        "mail processes in a chroot by the home",
+        {"dovecot.conf": BASE + AUTH + "valid_chroot_dirs = /srv/vmail\n"},
+        refused="give the users a home without `/./`",
+        accounts=f"sed -i 's#/srv/vmail/#/srv/vmail/./#' {PASSWD_FILE}\n",
+    ),
+    "layout_fs": Shape(
+        "Maildir with the layout fs, indexes and control files elsewhere",
+        {
+            "dovecot.conf": BASE.replace(
+                "maildir:~/Maildir", "maildir:~/Maildir:LAYOUT=fs:INDEX=~/index:CONTROL=~/control:UTF-8"
+            )
+            + AUTH
+        },
+    ),
+    "linked_main_file": Shape(
+        "dovecot.conf is a link to where a panel keeps it, with Windows line ends",
+        {"panel/main.conf": (BASE + AUTH).replace("\n", "\r\n")},
+        prepare="ln -sf panel/main.conf /etc/dovecot/dovecot.conf\n",
+    ),
+    "quota_in_sql": Shape(
+        "a quota in SQL on each host",
+        {
+            "dovecot.conf": BASE
+            + AUTH
+            + "mail_plugins = quota\nplugin {\n  quota = dict:User quota::proxy::quota\n"
+            + "  quota_rule = *:storage=100M\n}\ndict {\n  quota = sqlite:/etc/dovecot/dovecot-dict-sql.conf.ext\n}\n"
+            + "service dict {\n  unix_listener dict {\n    mode = 0600\n    user = vmail\n  }\n}\n",
+            "dovecot-dict-sql.conf.ext": "connect = /srv/quota.db\n"
+            "map {\n  pattern = priv/quota/storage\n  table = quota\n  username_field = username\n"
+            "  value_field = bytes\n}\n"
+            "map {\n  pattern = priv/quota/messages\n  table = quota\n  username_field = username\n"
+            "  value_field = messages\n}\n",
+        },
+        warned=("shared_quota",),
+        prepare="""rm -f /srv/quota.db; python3 - <<'END'
+import sqlite3
+db = sqlite3.connect("/srv/quota.db")
+db.execute("CREATE TABLE quota (username TEXT PRIMARY KEY, bytes INTEGER DEFAULT 0, messages INTEGER DEFAULT 0)")
+db.commit()
+END
+chmod 1777 /srv; chmod 666 /srv/quota.db
+""",
+        clean="chmod 755 /srv; rm -f /srv/quota.db*",
+        packages=("dovecot-sqlite",),
     ),
     "static": Shape(
         "a static userdb, which lists nobody",

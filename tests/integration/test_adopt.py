@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Mail that both hosts of a pair have made is brought together, and none is lost.
 
-MAILOPS_ADOPT_USERS: how many users the one with many users has.
+MAILOPS_ADOPT_USERS: how many users the one with many users has. MAILOPS_ADOPT_FOLDERS: in how many folders, at most 4.
 """
 
 import json
@@ -21,12 +21,13 @@ pytestmark = pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
 
 USERS = 12
 MANY = int(os.environ.get("MAILOPS_ADOPT_USERS", "1000"))
+FOLDERS = os.environ.get("MAILOPS_ADOPT_FOLDERS", "4")
 CHANGING = "Give mailboxes the GUID of the other host"
 # Makes users and their Maildirs on a host. Of each mailbox one host has more than the other, in turns.
 PLANT = """
 import os, shutil, sys
 side, prefix, users = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-FOLDERS = [("", 4, 2), (".Work", 2, 3), (".Work.Gr&APYA3w-e", 1, 1), (".-f with space", 1, 2)]
+FOLDERS = [("", 4, 2), (".Work", 2, 3), (".Work.Gr&APYA3w-e", 1, 1), (".-f with space", 1, 2)][: int(sys.argv[4])]
 with open("/etc/dovecot/users", "a") as entries:
     for number in range(users):
         name = "%s%d@example.org" % (prefix, number)
@@ -51,9 +52,10 @@ with open("/etc/dovecot/users", "a") as entries:
 def planted(tidied, request):
     """The pair with users who have mail on both hosts, of which the replicator knows nothing yet; and their mask."""
     users = getattr(request, "param", USERS)
+    folders = FOLDERS if users == MANY else "4"
     prefix = f"adopt-{uuid.uuid4().hex[:6]}-"
     for side, host in enumerate(HOSTS):
-        tidied.lab.execute(host, "python3", "-", str(side), prefix, str(users), stdin=PLANT)
+        tidied.lab.execute(host, "python3", "-", str(side), prefix, str(users), folders, stdin=PLANT)
         # Dovecot gives the mailboxes their GUIDs when it opens them first, as it would have for a mail.
         time.sleep(USERDB_SECONDS)
         tidied.shell(f"doveadm -o mail_plugins= mailbox status -u '{prefix}*' guid '*'", host)

@@ -12,6 +12,8 @@ FORMATS = {
     "maildir": "maildir:~/Maildir",
     "mdbox": "mdbox:~/mdbox",
     "sdbox": "sdbox:~/sdbox",
+    "elsewhere": "maildir:~/Maildir:LAYOUT=fs:INDEX=~/index:CONTROL=~/control",
+    "sdbox-elsewhere": "sdbox:~/sdbox:INDEX=~/index",
 }
 # Each leaves as many messages in the INBOX as there were, or one more or less.
 CHANGES = {

@@ -414,24 +414,93 @@ def test_a_mailbox_that_both_hosts_have_made(healthy):
             assert all(token in subjects for token in tokens)
 
 
+def limited(setting):
+    """What gives a host a quota with such a setting."""
+    text = f"mail_plugins = $mail_plugins quota\nplugin {{\n quota = count:User\n quota_vsizes = yes\n {setting}\n}}\n"
+    return f"printf '{text}' > {EXTRA}; systemctl reload dovecot; sleep 0.5"
+
+
+UNQUOTED = f"rm {EXTRA}; systemctl reload dovecot; sleep 0.5"
+# Why the peer cannot save a mail: the userdb's field of the user, what plants that on the peer, what the cure tells a
+# person to do there, and what the finding says.
+FULL = "/dev/shm/frank"
+INODES = 100
+REFUSED_BY_PEER = {
+    "too large": (
+        "",
+        limited("quota_max_mail_size = 1k"),
+        UNQUOTED,
+        f"{MX2} refuses a mail as it is too large",
+    ),
+    "a disk that is full": (
+        f"userdb_home={FULL}",
+        "cat /dev/zero > /dev/shm/filler; true",
+        "rm /dev/shm/filler",
+        f"the disk of {MX2} is full, or has no inodes left",
+    ),
+    "a disk that is full, and sdbox": (
+        f"userdb_home={FULL} userdb_mail=sdbox:~/sdbox",
+        "cat /dev/zero > /dev/shm/filler; true",
+        "rm /dev/shm/filler",
+        f"the disk of {MX2} is full, or has no inodes left",
+    ),
+    "no inode": (
+        f"userdb_home={FULL}/home",
+        f"for number in $(seq {INODES}); do touch {FULL}/filler$number; done 2>/dev/null; true",
+        f"rm {FULL}/filler*",
+        f"the disk of {MX2} is full, or has no inodes left",
+    ),
+}
+
+
+@contextlib.contextmanager
+def few_inodes(pair):
+    """A place with room for a few files on the peer; the test is skipped where the lab lets nobody mount one."""
+    mount = f"mkdir -p {FULL} && mount -t tmpfs -o nr_inodes={INODES},mode=1777 tmpfs {FULL}"
+    if pair.shell(mount, MX2, check=False).returncode:
+        pytest.skip("nothing can be mounted on the hosts")
+    try:
+        yield
+    finally:
+        pair.shell(f"umount {FULL}", MX2)
+
+
 @pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
-def test_a_mail_that_the_peer_refuses(healthy):
+@pytest.mark.parametrize("cause", REFUSED_BY_PEER)
+def test_a_mail_that_the_peer_refuses(healthy, cause):
     """The reason is in the peer's log alone. Dovecot 2.3.13 does not name the user there."""
     name = "frank@example.org"
-    limit = "mail_plugins = $mail_plugins quota\nplugin {\n  quota = count:User\n  quota_vsizes = yes\n"
+    fields, plant, remedy, reason = REFUSED_BY_PEER[cause]
+    with few_inodes(healthy) if cause == "no inode" else contextlib.nullcontext(), healthy.account(name, fields):
+        assert healthy.arrived(name, healthy.deliver(name)) is not None
+        healthy.shell(plant, MX2)
+        try:
+            mail = "Subject: big\n\n" + "y\n" * 9999
+            healthy.lab.execute(MX1, "/usr/lib/dovecot/dovecot-lda", "-d", name, stdin=mail)
+            healthy.module("replicator_replicate", users=[name], priority="high")
+            time.sleep(1)
+            found = observe(healthy)
+            # Where mx2 cannot write at all, it fails, too.
+            failing = found[ids(found).index((MX1, "users_failing"))]
+            assert reason in failing["evidence"], found
+        finally:
+            healthy.shell(remedy, MX2)
+        apply(healthy, failing)
+        assert observe(healthy) == []
+        for host in HOSTS:
+            healthy.shell(f"rm -rf {FULL}/*", host)
+
+
+@pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
+def test_a_quota_does_not_stop_replication(healthy):
+    """Dovecot checks no quota while it syncs, so a user who is over it on one host does not fail."""
+    name = "frank@example.org"
     with healthy.account(name):
         assert healthy.arrived(name, healthy.deliver(name)) is not None
-        healthy.shell(f"printf '{limit}  quota_max_mail_size = 1k\n}}\n' > {EXTRA}; systemctl reload dovecot", MX2)
-        time.sleep(0.5)
-        healthy.lab.execute(MX1, "/usr/lib/dovecot/dovecot-lda", "-d", name, stdin="Subject: big\n\n" + "y\n" * 9999)
-        healthy.module("replicator_replicate", users=[name], priority="high")
-        time.sleep(1)
-        found = observe(healthy)
-        assert ids(found) == [(MX1, "users_failing"), (MX1, "starvation")]
-        assert f"{MX2} refuses a mail as it is too large" in found[0]["evidence"]
-        healthy.shell(f"rm {EXTRA}; systemctl reload dovecot", MX2)
-        time.sleep(0.5)
-        apply(healthy, found[0])
+        healthy.shell(limited("quota_rule = *:storage=1B"), MX2)
+        assert healthy.arrived(name, healthy.deliver(name)) is not None
+        refused = "printf 'Subject: x\\n\\nx\\n' | doveadm save -u frank@example.org"
+        assert "Quota exceeded" in healthy.shell(refused, MX2, check=False).stderr
         assert observe(healthy) == []
 
 

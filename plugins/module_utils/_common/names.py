@@ -97,3 +97,14 @@ def differing_in_case(listed: Iterable[str], names: Iterable[str]) -> Set[str]:
 
 def _as_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
+
+
+def sample(names: Iterable[str], size: int) -> List[str]:
+    """Return so many of the names, evenly spread.
+
+    >>> sample("abcdef", 2)
+    ['a', 'd']
+    """
+    ordered = sorted(names)
+    size = min(size, len(ordered))
+    return [ordered[index * len(ordered) // size] for index in range(size)]

@@ -108,7 +108,8 @@ def _unmet(configuration: Configuration, expectations: Sequence[Dict[str, Any]])
             if not _is_met(expectation, configuration.value(setting, scope))
         ]
         if wrong:
-            wanted = "contain " + " ".join(contains) if contains else "be %r" % str(expectation["value"])
+            literal = "contain " + " ".join(contains) if contains else "be %r" % str(expectation["value"])
+            wanted = expectation.get("wanted") or literal
             where = ", ".join(_told(configuration, setting, scope) for scope in wrong)
             problems.append("%s should %s, but %s%s" % (setting, wanted, where, _because(expectation.get("because"))))
     return problems
@@ -117,6 +118,8 @@ def _unmet(configuration: Configuration, expectations: Sequence[Dict[str, Any]])
 def _is_met(expectation: Dict[str, Any], value: str) -> bool:
     if expectation.get("contains"):
         return set(expectation["contains"]) <= set(value.split())
+    if expectation.get("matches"):
+        return bool(re.match(expectation["matches"], value))
     if expectation["setting"] == "base_dir":
         return os.path.realpath(expectation["value"]) == os.path.realpath(value)
     return is_same(expectation["value"], value)

@@ -160,7 +160,9 @@ class DoveadmMail(Mail):
     def _with_inbox(self, names: List[str]) -> List[str]:
         """Return the users who have an INBOX; doveadm would make one for the others."""
         having: List[Tuple[str, str]] = []
-        self._take(names, ["mailbox", "path"], ["INBOX"], lambda name, row: having.append((name, row["path"])))
+        # Without -t it is the path of the index, which may be elsewhere.
+        command = ["mailbox", "path", "-t", "mailbox"]
+        self._take(names, command, ["INBOX"], lambda name, row: having.append((name, row["path"])))
         return [name for name, path in having if is_mailbox(path)]
 
     def _take(

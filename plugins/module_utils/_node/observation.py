@@ -12,7 +12,7 @@ import pwd
 import re
 import stat
 import time
-from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
@@ -23,7 +23,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.replica import parse_replica
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import error_log
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.summary import summarized
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Account
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import PLACES, Account
 
 # Settings that are returned with their place.
 SETTINGS = (
@@ -32,10 +32,13 @@ SETTINGS = (
     "dsync_alt_char",
     "first_valid_uid",
     "last_valid_uid",
+    "listen",
+    "mail_chroot",
     "plugin/mail_replica",
     "replication_dsync_parameters",
     "replication_full_sync_interval",
     "replication_max_conns",
+    "service/doveadm/inet_listener/replication/address",
     "service/replicator/process_min_avail",
 )
 # Protocols in which mail changes, besides what is outside of all sections.
@@ -59,8 +62,6 @@ SETTLING_LOOKS = 5
 # Characters of an error that are returned.
 LONGEST_ERROR = 400
 
-# Userdb fields that say where the mail of a user is.
-LOCATIONS = ("mail", "mail_location")
 FIELDS_FOR_ALL = re.compile(r"userdb\[\d+\]/(?:default|override)_fields\Z")
 
 # Part of the module's result, described in its RETURN.
@@ -190,20 +191,31 @@ def _name_of(look_up: Callable[[int], Any], number: int) -> str:
         return str(number)
 
 
-def cannot_write(path: str, uid: int) -> bool:
-    """Tell whether a user may not write to a socket or FIFO, by its owner, groups and mode."""
+class Owner(NamedTuple):
+    """As whom the processes run that change a user's mail.
+
+    :arg gids: of the account and the configuration; the groups that the system gives to the user come in addition
+    """
+
+    uid: int
+    gids: Tuple[int, ...] = ()
+
+
+def cannot_write(path: str, owner: Owner) -> bool:
+    """Tell whether an owner of mail may not write to a socket or FIFO, by its owner, group and mode."""
     try:
         status = os.stat(path)
     except OSError:
         return False
-    if uid in (0, status.st_uid):
-        return uid != 0 and not status.st_mode & stat.S_IWUSR
+    if owner.uid in (0, status.st_uid):
+        return owner.uid != 0 and not status.st_mode & stat.S_IWUSR
     try:
-        user = pwd.getpwuid(uid)
+        user = pwd.getpwuid(owner.uid)
         groups: List[int] = os.getgrouplist(user.pw_name, user.pw_gid)
     except KeyError:
         groups = []
-    return not status.st_mode & (stat.S_IWGRP if status.st_gid in groups else stat.S_IWOTH)
+    in_group = status.st_gid in groups or status.st_gid in owner.gids
+    return not status.st_mode & (stat.S_IWGRP if in_group else stat.S_IWOTH)
 
 
 def peer(configuration: Configuration, of_users: Collection[str], timeout: float, run_command: RunCommand) -> Described:
@@ -259,7 +271,7 @@ def overrides(accounts: Iterable[Account], configuration: Configuration, limit: 
             "replica": _replica_of_users(configuration, value) if field == "mail_replica" else None,
         }
         for field, value in sorted(users)
-        if field not in LOCATIONS or value.startswith("mbox:") or len(users[field, value]) > 1 and ":/" in value
+        if field not in PLACES or value.startswith("mbox:") or len(users[field, value]) > 1 and ":/" in value
     ]
 
 
@@ -326,17 +338,6 @@ def queue(client: Any, limit: int, on_hold: bool, sleep: Callable[[float], None]
         "standing": excerpt(sorted(standing), limit),
         "statuses": statuses,
     }
-
-
-def sample(names: Iterable[str], size: int) -> List[str]:
-    """Return so many of the names, evenly spread.
-
-    >>> sample("abcdef", 2)
-    ['a', 'd']
-    """
-    ordered = sorted(names)
-    size = min(size, len(ordered))
-    return [ordered[index * len(ordered) // size] for index in range(size)]
 
 
 def recent_errors(base_dir: str, timeout: float, about: Collection[str], since: float, limit: int) -> List[str]:

@@ -6,17 +6,25 @@ The module node_info imports this only where it is asked for: ssl and the reader
 """
 
 import os
-import pwd
 import time
 from typing import Any, Collection, Dict, Iterable, List, Optional, Set, Tuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.accounts import (
+    gid_of,
+    uid_of,
+    user_name,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import differing_in_case
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import differing_in_case, sample
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import observation
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import Described, excerpt
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import (
+    Described,
+    Owner,
+    excerpt,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Account
 
@@ -45,9 +53,9 @@ def observe(session: Session) -> Described:
     failing = {name for name in statuses if statuses[name].failed}
     # Where nobody has to be listed, the replicator knows whose mail has changed.
     candidates = names.intersection(statuses) if names or params["require_iteration"] else set(statuses)
-    sample = observation.sample(candidates.difference(failing), params["sample"])
+    sampled = sample(candidates.difference(failing), params["sample"])
     about = suspects(replicator).union(params["accounts"])
-    found, answered = look_up(session, about.union(sample, failing, names if params["all_accounts"] else ()))
+    found, answered = look_up(session, about.union(sampled, failing, names if params["all_accounts"] else ()))
     of_users = {account.mail_replica for account in found.values() if account.mail_replica}
     existing = sorted(about.intersection(found))
     listing = mail_of(session.connections).mailboxes(existing) if existing else Listing({}, {})
@@ -56,6 +64,8 @@ def observe(session: Session) -> Described:
     userdb["aliases"] = observation.excerpt(
         ["%s (%s)" % (name, found[name].username) for name in sorted(aliases)], params["limit"]
     )
+    chrooted = sorted(name for name in found if found[name].is_chrooted)
+    userdb["chrooted"] = observation.excerpt(chrooted, params["limit"])
     owners = {owner(account, configuration) for account in found.values()}
     since = time.time() - ERRORS_SECONDS
     result.update(
@@ -63,7 +73,7 @@ def observe(session: Session) -> Described:
         listeners=[dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
         userdb=userdb,
         replicator=replicator,
-        sample=[name for name in sample if name in found],
+        sample=[name for name in sampled if name in found],
         peer=observation.peer(configuration, of_users, params["timeout"], session.module.run_command),
         accounts=[described(name, found.get(name), answered, listing, name in names) for name in sorted(about)],
         fields=observation.overrides(found.values(), configuration, params["limit"]),
@@ -138,16 +148,19 @@ def described(name: str, account: Optional[Account], answered: bool, listing: Li
     }
 
 
-def owner(account: Account, configuration: Configuration) -> Optional[int]:
-    """Return the uid that owns the mail of an account, None when nothing tells."""
-    text = account.uid or configuration.value("mail_uid")
+def owner(account: Account, configuration: Configuration) -> Optional[Owner]:
+    """Return who owns the mail of an account, None when nothing tells."""
+    uid, gid = account.uid or configuration.value("mail_uid"), account.gid or configuration.value("mail_gid")
+    groups = configuration.value("mail_access_groups").split() + [gid]
     try:
-        return int(text) if text.isdigit() else pwd.getpwnam(text).pw_uid
-    except KeyError:
+        return Owner(
+            int(uid) if uid.isdigit() else uid_of(uid),
+            tuple(int(name) if name.isdigit() else gid_of(name) for name in groups if name),
+        )
+    except DovecotError:
         return None
 
 
-def shut_out(listener: Described, owners: Iterable[Optional[int]]) -> List[str]:
-    """Return the names of the owners who may not write to a socket."""
-    uids = [uid for uid in owners if uid is not None and observation.cannot_write(listener["path"], uid)]
-    return sorted(pwd.getpwuid(uid)[0] for uid in uids)
+def shut_out(listener: Described, owners: Iterable[Optional[Owner]]) -> List[str]:
+    """Return the owners who may not write to a socket, by name, or by number where the system knows none."""
+    return sorted(user_name(one.uid) for one in owners if one and observation.cannot_write(listener["path"], one))

@@ -44,6 +44,10 @@ LISTING = re.compile("iterat", re.IGNORECASE)
 QUOTED = 3
 # Fields that replace settings of replication, and of where mail is and how much of it there may be.
 OVERRIDING = re.compile(r"(?:mail|mail_location|mail_plugins|mail_replica|noreplicate|quota\w*)\Z")
+# What ends the part of a home that is the chroot.
+CHROOT = "/./"
+# Those of them that say where mail is.
+PLACES = ("mail", "mail_location")
 # Look-ups under way at once. More would let both sides fill their buffers and wait for each other.
 WINDOW = 100
 # From so many names on, one listing of all users is cheaper for the userdb than a look-up of each.
@@ -62,15 +66,24 @@ class Account(NamedTuple):
     :arg username: as Dovecot writes it
     :arg noreplicate: whether the userdb field of that name keeps it off the replicator's list
     :arg uid: the system user who owns the mail, as text; None when the userdb does not say
+    :arg gid: the group of the processes that change it, as text; None when the userdb does not say
     :arg mail_replica: replaces the setting of that name for this user; None when the userdb does not say
     :arg overrides: pairs of field and value that replace settings on which replication relies
+    :arg is_chrooted: whether processes that change the mail run in a chroot
     """
 
     username: str
     noreplicate: bool = False
     uid: Optional[str] = None
+    gid: Optional[str] = None
     mail_replica: Optional[str] = None
     overrides: Tuple[Tuple[str, str], ...] = ()
+    is_chrooted: bool = False
+
+    @property
+    def has_place(self) -> bool:
+        """Whether the userdb says where the mail is, whatever the setting mail_location."""
+        return any(field in PLACES and value for field, value in self.overrides)
 
 
 CURES = {
@@ -256,8 +269,10 @@ def account_of(username: str, fields: Mapping[str, Any]) -> Account:
         username=username,
         noreplicate=is_true(fields.get("noreplicate")),
         uid=fields.get("uid"),
+        gid=fields.get("gid"),
         mail_replica=fields.get("mail_replica"),
         overrides=tuple(sorted((field, str(fields[field])) for field in fields if OVERRIDING.match(field))),
+        is_chrooted=bool(fields.get("chroot")) or CHROOT in fields.get("home", ""),
     )
 
 

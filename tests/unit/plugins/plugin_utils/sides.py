@@ -22,7 +22,13 @@ OBSERVED = {
     "system_user": USER,
     "ssh_client": True,
     "ssh_host_keys": True,
-    "service": {"replicator_problem": None, "userdb_problem": None, "cannot_list": None, "users": 4},
+    "service": {
+        "replicator_problem": None,
+        "userdb_problem": None,
+        "cannot_list": None,
+        "users": 4,
+        "mail_by_userdb": True,
+    },
 }
 
 

@@ -24,6 +24,33 @@ def test_a_healthy_pair(seen):
     assert findings(seen, {"probes": [], "syncs": {MX1: "", MX2: ""}, "differing": [], "compared": 4}) == []
 
 
+@pytest.mark.parametrize("setting", ["listen", "service/doveadm/inet_listener/replication/address"])
+@pytest.mark.parametrize(
+    "bound, found",
+    [("198.51.100.7", True), ("127.0.0.1 ::1", True), ("*", False), ("192.0.2.1, 127.0.0.1", False), ("mx1", False)],
+)
+def test_a_listener_at_other_addresses(setting, bound, found):
+    """Only where the peer cannot connect; a name could be any address."""
+    here, there = healthy(MX1), healthy(MX2)
+    change(here, setting, bound, "dovecot.conf line 1")
+    assert findings({MX1: here, MX2: there}) == []
+    there["peer"]["stage"] = "connect"
+    named = {finding["id"]: finding for finding in findings({MX1: here, MX2: there})}
+    assert set(named) == {"peer_unreachable"} | ({"listens_elsewhere"} if found else set())
+    if found:
+        assert named["listens_elsewhere"]["host"] == MX1
+        assert '`replication_listen: ["192.0.2.1"]`' in named["listens_elsewhere"]["cure"]
+
+
+def test_mail_processes_in_a_chroot():
+    seen = healthy(MX1)
+    seen["userdb"]["chrooted"] = {"count": 1, "first": ["a@x"]}
+    (found,) = findings({MX1: seen})
+    assert found["id"] == "chrooted" and found["evidence"] == "it is so for a@x"
+    change(seen, "mail_chroot", "/srv", "dovecot.conf line 3")
+    assert findings({MX1: seen})[0]["cure"].startswith("Remove dovecot.conf line 3")
+
+
 def test_one_host_alone(seen):
     assert findings({MX1: seen[MX1]}) == []
 

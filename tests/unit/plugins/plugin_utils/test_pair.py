@@ -3,6 +3,7 @@
 """What the role decides for a host: a row for each setting and what becomes of it."""
 
 import json
+import re
 
 import pytest
 from sides import MX1, MX2, OBSERVED, side
@@ -150,13 +151,58 @@ def test_secrets(given, secrets):
 
 
 def test_what_is_expected_beyond_our_assignments():
-    assert decided().config["expect"] == []
-    more = decided(**API, replication_base_dir="/run/x").config["expect"]
+    more = decided(**API, replication_base_dir="/run/x", replication_listen=["*"]).config["expect"]
     assert [(item["setting"], item.get("value")) for item in more[:2]] == [
         ("base_dir", "/run/x"),
         (f"{HTTP}/address", ""),
     ]
     assert more[2]["protocols"] == ["doveadm"] and more[2]["value"].startswith("sync,dsync-server,")
+    assert {item["setting"] for item in more[3:]} == {"mail_chroot"}
+
+
+def unmet(values, **given):
+    """The settings of the administrator's that are not as they must be."""
+    expected = [item for item in decided(**given).config["expect"] if "matches" in item]
+    assert {item["setting"] for item in expected} >= set(values)
+    return [item["setting"] for item in expected if not re.match(item["matches"], values.get(item["setting"], ""))]
+
+
+BY_SETTING = {"service": {**IN_SERVICE, "mail_by_userdb": False}}
+
+
+@pytest.mark.parametrize("value", ["", "sync dsync-server", "who,dsync-server,sync", "who, sync, dsync-server"])
+def test_commands_that_allow_syncs(value):
+    assert unmet({"doveadm_allowed_commands": value}) == []
+
+
+@pytest.mark.parametrize("value", ["who,kick", "sync", "dsync-server", "dsync,dsync-servers", "resync,dsync-server"])
+def test_commands_that_allow_no_syncs(value):
+    assert unmet({"doveadm_allowed_commands": value}) == ["doveadm_allowed_commands"]
+
+
+@pytest.mark.parametrize("value", ["*, ::", "*", "127.0.0.1, 192.0.2.1", "::1 ::", "mail.example.org"])
+def test_addresses_that_a_peer_may_reach(value):
+    assert unmet({"doveadm_allowed_commands": "", "listen": value}) == []
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1", "127.0.0.1, ::1", "localhost", "127.0.1.1 ::1"])
+def test_addresses_that_no_peer_reaches(value):
+    assert unmet({"doveadm_allowed_commands": "", "listen": value}) == ["listen"]
+    assert not unmet({"doveadm_allowed_commands": ""}, replication_listen=["*"])
+
+
+@pytest.mark.parametrize("value, wrong", [("", ["mail_location"]), ("maildir:~/Maildir", [])])
+def test_where_mail_is(value, wrong):
+    """Only where no userdb says it."""
+    allowed = {"doveadm_allowed_commands": ""}
+    assert unmet({**allowed, "mail_location": value}, observed=BY_SETTING) == wrong
+    assert unmet(allowed) == []
+
+
+def test_a_chroot():
+    assert unmet({"mail_chroot": "/srv"}) == ["mail_chroot"]
+    (refusal,) = decide(side(observed={"service": {**IN_SERVICE, "chrooted": ["a@x"]}}), _role.render).refused
+    assert refusal["id"] == "chrooted" and refusal["message"].startswith("Mail processes of a@x run in a chroot.")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 """What the role refuses: rows for each reason, and that nothing else is refused."""
 
 import pytest
-from sides import MX1, MX2, USER, side
+from sides import MX1, MX2, OBSERVED, USER, side
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import REFUSALS, refused
 
@@ -91,6 +91,11 @@ ROWS = [
         "ssh_without_shell",
         dict(SSH, observed={"system_user": dict(USER, shell="/usr/sbin/nologin", can_log_in=False)}),
         "run `usermod -s /bin/sh vmail`",
+    ),
+    (
+        "chrooted",
+        dict(observed={"service": dict(OBSERVED["service"], chrooted=["a@x"])}),
+        "give the users a home without `/./`",
     ),
     (
         "ssh_user_cannot_read",

@@ -927,24 +927,39 @@ def _user_mail_in_mbox(host: Host) -> Found:
 @rule(
     "user_quota_differs",
     WARNING,
-    "Users have another quota on the other host, which then refuses mail that this one has.",
+    "Users have another quota on the other host, which gives or refuses them room when it takes over. Syncs check only "
+    "quota_max_mail_size.",
     "Give the field the same value on both hosts.",
 )
 def _user_quota_differs(host: Host) -> Found:
-    # It is a fault of the pair, so one host tells it.
+    yield from _differing(host, "quota")
+
+
+@rule(
+    "user_namespaces_differ",
+    WARNING,
+    "Users have other namespaces on the other host by userdb fields. Their syncs can fail, or miss mailboxes.",
+    "Give the field the same value on both hosts.",
+)
+def _user_namespaces_differ(host: Host) -> Found:
+    yield from _differing(host, "namespace/")
+
+
+def _differing(host: Host, prefix: str) -> Found:
+    """Yield each field that users have on both hosts, with another value there; one host tells it for the pair."""
     if host.peer and "fields" in host.peer.seen and host.name < host.peer.name:
-        here, there = _quotas(host), _quotas(host.peer)
+        here, there = _values(host, prefix), _values(host.peer, prefix)
         for name, field in sorted(set(here).intersection(there)):
             if here[name, field] != there[name, field]:
                 values = f"{here[name, field]} here and {there[name, field]} on {host.peer.name}"
                 yield {"evidence": f"{field} of {name} is {values}"}
 
 
-def _quotas(host: Host) -> Dict[Tuple[str, str], str]:
+def _values(host: Host, prefix: str) -> Dict[Tuple[str, str], str]:
     return {
         (name, entry["field"]): entry["value"]
         for entry in host.seen["fields"]
-        if entry["field"].startswith("quota")
+        if entry["field"].startswith(prefix)
         for name in entry["users"]["first"]
     }
 

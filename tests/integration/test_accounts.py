@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Accounts of every kind on live hosts: names, aliases, and what becomes of users who are renamed or deleted."""
+"""Accounts of every kind on live hosts: names, aliases, fields for all, users who are renamed or whose mail moves."""
 
 import contextlib
 
 import pytest
-from conftest import BY_ANSIBLE, HOSTS, MX1
+from conftest import BY_ANSIBLE, HOSTS, MX1, MX2
 from runs import failures, findings_of, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)
@@ -90,3 +90,52 @@ def test_a_user_who_was_renamed_or_deleted(tidied):
         assert named and "deleted or renamed" in named[0]
         results = succeeded(pair.play("resync"))
         assert f"{old} is not in the userdb any more" in str(results)
+
+
+# What a userdb gives to all of its users: how, and what verify finds for it on each host.
+FOR_ALL = {
+    "default_fields = mail_replica=tcp:mx2.example.org:12345": [(MX2, "user_replica_elsewhere")],
+    "override_fields = mail_plugins=quota": [(host, "user_plugins_missing") for host in HOSTS],
+    "default_fields = quota_rule=*:storage=1G": [],
+}
+
+
+@pytest.mark.parametrize("line", FOR_ALL)
+def test_fields_that_a_userdb_gives_to_all(tidied, line):
+    """The finding names the line; without it, it is gone."""
+    pair = tidied
+    auth = "/etc/dovecot/conf.d/10-auth.conf"
+    text = pair.shell(f"cat {auth}").stdout
+    with pair.replaced({auth: text.replace("userdb {", f"userdb {{\n  {line}")}):
+        for host in HOSTS:
+            pair.shell("systemctl reload dovecot; sleep 0.5", host)
+        number = next(
+            index for index, each in enumerate(pair.shell(f"cat {auth}").stdout.splitlines(), 1) if line in each
+        )
+        found = findings(pair.play("verify"))
+        assert [(host, name) for host, name, dummy in found] == FOR_ALL[line]
+        assert all(f"{auth} line {number}" in evidence for dummy, dummy, evidence in found)
+    for host in HOSTS:
+        pair.shell("systemctl reload dovecot; sleep 0.5", host)
+    assert findings(succeeded(pair.play("verify"))) == []
+
+
+def test_mail_moves_to_another_format_host_by_host(tidied):
+    """As an administrator does it, with verify green at each step, and nothing lost."""
+    pair = tidied
+    name = "frank@example.org"
+    with pair.account(name, "userdb_mail=maildir:~/Maildir"):
+        tokens = [pair.deliver(name) for dummy in range(3)]
+        pair.shell(f"doveadm mailbox create -u {name} Work/Old; doveadm flags add -u {name} important mailbox INBOX 1")
+        assert pair.arrived(name, tokens[-1]) is not None
+        for host, wanted in [(MX2, "sdbox:~/sdbox"), (MX1, "mdbox:~/mdbox"), (MX2, "mdbox:~/mdbox")]:
+            entry = f"s#^\\({name}:.*userdb_mail=\\).*#\\1{wanted}#"
+            pair.shell(f"sed -i '{entry}' /etc/dovecot/users; sleep 1.5", host)
+            # The mailboxes are empty here now, and are filled from the peer.
+            succeeded(pair.play("resync", replication_users=[name], replication_full=True))
+            assert findings(succeeded(pair.play("verify"))) == [], (host, wanted)
+            tokens.append(pair.deliver(name, host))
+            assert pair.arrived(name, tokens[-1], MX1 if host == MX2 else MX2) is not None
+        for host in HOSTS:
+            subjects = pair.shell(f"doveadm fetch -u {name} hdr.subject all", host).stdout
+            assert [subjects.count(token) for token in tokens] == [1] * len(tokens)

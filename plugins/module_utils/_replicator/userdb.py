@@ -43,7 +43,7 @@ LISTING = re.compile("iterat", re.IGNORECASE)
 # So many of Dovecot's errors about one listing are quoted.
 QUOTED = 3
 # Fields that replace settings of replication, and of where mail is and how much of it there may be.
-OVERRIDING = re.compile(r"(?:mail|mail_location|mail_plugins|mail_replica|noreplicate|quota\w*)\Z")
+OVERRIDING = re.compile(r"(?:mail|mail_location|mail_plugins|mail_replica|noreplicate|quota\w*|namespace/.*)\Z")
 # What ends the part of a home that is the chroot.
 CHROOT = "/./"
 # Those of them that say where mail is.

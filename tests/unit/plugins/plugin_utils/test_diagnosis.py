@@ -194,10 +194,13 @@ def test_noreplicate_for_everyone(seen):
     assert ids(findings(seen)) == [(MX1, "everyone_left_out")]
 
 
-def test_a_quota_that_differs(seen):
-    for host, value in ((MX1, "*:storage=1G"), (MX2, "*:storage=2G")):
-        seen[host]["fields"] = [field("quota_rule", value)]
-    assert ids(findings(seen)) == [(MX1, "user_quota_differs")]
+@pytest.mark.parametrize(
+    "name, found", [("quota_rule", "user_quota_differs"), ("namespace/inbox/prefix", "user_namespaces_differ")]
+)
+def test_a_field_that_differs(seen, name, found):
+    for host, value in ((MX1, "one"), (MX2, "another")):
+        seen[host]["fields"] = [field(name, value)]
+    assert ids(findings(seen)) == [(MX1, found)]
 
 
 def test_mail_that_cannot_be_read(seen):

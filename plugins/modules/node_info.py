@@ -246,6 +246,10 @@ settings:
           description: The file and the line that decide, null for Dovecot's default.
           type: str
           sample: /etc/dovecot/conf.d/11-replication.conf line 3
+    full_sync_interval:
+      description: The setting C(replication_full_sync_interval) in seconds.
+      type: int
+      sample: 86400
     mail_plugins:
       description:
         - C(mail_plugins) outside of sections, in each enabled protocol that changes mail, and in each section for some

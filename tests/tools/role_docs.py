@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Write what the role says of its variables out of meta/argument_specs.yml, where it is said once.
+"""Write what each role says of its variables out of its meta/argument_specs.yml, where it is said once.
 
 That is defaults/main.yml, and the tables in README.md between two marks. A comment ``# Section: TITLE`` before an
 option begins a section of both.
@@ -14,10 +14,7 @@ import textwrap
 
 import yaml
 
-ROLE = pathlib.Path(__file__).resolve().parents[2] / "roles" / "replication"
-SPECS = ROLE / "meta" / "argument_specs.yml"
-DEFAULTS = ROLE / "defaults" / "main.yml"
-README = ROLE / "README.md"
+ROLES = sorted((pathlib.Path(__file__).resolve().parents[2] / "roles").iterdir())
 BEGIN = "<!-- What follows is written by `make role-docs` from meta/argument_specs.yml. -->\n"
 END = "<!-- End of what is written by `make role-docs`. -->\n"
 HEADER = """\
@@ -29,9 +26,9 @@ HEADER = """\
 """
 
 
-def read():
+def read(role):
     """Return the options of all entry points by section: a dict of titles to dicts of names to specifications."""
-    text = SPECS.read_text()
+    text = (role / "meta" / "argument_specs.yml").read_text()
     titles, title = {}, None
     for line in text.splitlines():
         if begins := re.fullmatch(r" +# Section: (.+)", line):
@@ -113,19 +110,24 @@ def tables(sections):
     return "".join(parts) + "\n"
 
 
-def written():
-    """Return both files with the texts that they should have."""
-    sections = read()
-    before, begin, rest = README.read_text().partition(BEGIN)
+def written(role):
+    """Return both files of a role with the texts that they should have."""
+    sections = read(role)
+    readme = role / "README.md"
+    before, begin, rest = readme.read_text().partition(BEGIN)
     _old, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{README} lacks the marks between which the tables go")
-    return {DEFAULTS: defaults(sections), README: before + begin + tables(sections) + end + after}
+        raise ValueError(f"{readme} lacks the marks between which the tables go")
+    return {
+        role / "defaults" / "main.yml": defaults(sections),
+        readme: before + begin + tables(sections) + end + after,
+    }
 
 
 def main():
-    for path, text in written().items():
-        path.write_text(text)
+    for role in ROLES:
+        for path, text in written(role).items():
+            path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,16 @@ def is_same(written: str, printed: str) -> bool:
     )
 
 
+def seconds_in(text: str) -> Optional[int]:
+    """Return the seconds in an interval of Dovecot's, None in anything else.
+
+    >>> seconds_in("1 days"), seconds_in("90 mins"), seconds_in("soon")
+    (86400, 5400, None)
+    """
+    milliseconds = _milliseconds(text.strip())
+    return None if milliseconds is None else milliseconds // 1000
+
+
 def _number(text: str) -> Optional[str]:
     return text.lstrip("0") or "0" if text.isdigit() else None
 

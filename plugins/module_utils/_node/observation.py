@@ -19,6 +19,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import plugins
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration, words
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.source import Section
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import peer as peer_login
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.replica import parse_replica
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import error_log
@@ -83,6 +84,7 @@ def settings(configuration: Configuration) -> Described:
     secret = dict(configuration.described("doveadm_password"), setting="doveadm_password", value=None)
     return {
         "in_force": [dict(configuration.described(name), setting=name) for name in SETTINGS] + [secret],
+        "full_sync_interval": seconds_in(configuration.value("replication_full_sync_interval")),
         "mail_plugins": mail_plugins(configuration),
         "misplaced": configuration.written(
             lambda found: found.setting.startswith("plugin/") and found.setting.split("/")[-1] in NOT_IN_PLUGIN

@@ -46,12 +46,16 @@ class SocketClient(ReplicatorClient):
     def overview(self) -> Dict[str, int]:
         return self._parsed(protocol.parse_overview, self._paragraph("STATUS"))
 
+    def rows(self, mask: str = "*") -> List[bytes]:
+        """Return the rows of the entries that match the mask, as the replicator writes them."""
+        return self._paragraph("STATUS", mask)
+
     def users(self, mask: str = "*") -> Dict[str, protocol.UserStatus]:
-        lines = self._paragraph("STATUS", mask)
+        lines = self.rows(mask)
         return self._parsed(protocol.parse_users, lines, time.time())
 
     def names(self, mask: str = "*") -> Collection[str]:
-        return self._parsed(protocol.parse_names, self._paragraph("STATUS", mask))
+        return self._parsed(protocol.parse_names, self.rows(mask))
 
     def dsyncs(self) -> List[protocol.DsyncSlot]:
         return self._parsed(protocol.parse_slots, self._paragraph("STATUS-DSYNC"))

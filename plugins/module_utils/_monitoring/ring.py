@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last 30 days of a replicator in a file of fixed size, 1.4 MB. PRIVATE to this collection.
+
+Each minute has a place of its own, which is written again 30 days later. A record has a checksum: one that was written
+by half is no record, and the others stay as they are.
+"""
+
+import os
+import struct
+import zlib
+from typing import List, Optional
+
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.snapshot import Snapshot
+
+MINUTE = 60
+LENGTH = 30 * 24 * 60
+# Time, known, failing, queued, oldest full sync, never synced, longest running, running, full ones, flags, checksum.
+RECORD = struct.Struct("<IIIIIIHBBBxxxI")
+UP, ON_HOLD = 1, 2
+CHECKED = RECORD.size - 4
+
+
+def encoded(snapshot: Snapshot) -> bytes:
+    """Return a Snapshot as a record; numbers that are too large become the largest there is."""
+    flags = (UP if snapshot.up else 0) | (ON_HOLD if snapshot.on_hold else 0)
+    large = [
+        min(value, 0xFFFFFFFF)
+        for value in (
+            snapshot.time,
+            snapshot.known,
+            snapshot.failing,
+            snapshot.queued,
+            snapshot.oldest_full_sync or 0,
+            snapshot.never_synced,
+        )
+    ]
+    small = [min(snapshot.longest_running, 0xFFFF), min(snapshot.running, 0xFF), min(snapshot.running_full, 0xFF)]
+    record = RECORD.pack(*(large + small + [flags, 0]))
+    return record[:CHECKED] + struct.pack("<I", zlib.crc32(record[:CHECKED]))
+
+
+def decoded(record: bytes) -> Optional[Snapshot]:
+    """Return the Snapshot in a record, None where there is none."""
+    if len(record) != RECORD.size or zlib.crc32(record[:CHECKED]) != struct.unpack("<I", record[CHECKED:])[0]:
+        return None
+    time, known, failing, queued, oldest, never, longest, running, full, flags, dummy = RECORD.unpack(record)
+    return Snapshot(
+        time=time,
+        up=bool(flags & UP),
+        known=known,
+        failing=failing,
+        queued=queued,
+        running=running,
+        running_full=full,
+        never_synced=never,
+        oldest_full_sync=oldest or None,
+        longest_running=longest,
+        on_hold=bool(flags & ON_HOLD),
+    )
+
+
+def _place(time: int) -> int:
+    return time // MINUTE % LENGTH * RECORD.size
+
+
+def remember(path: str, snapshot: Snapshot) -> None:
+    """Write a Snapshot to its place in the file at ``path``, which is made where there is none; raise OSError."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if os.fstat(handle).st_size != LENGTH * RECORD.size:
+            os.ftruncate(handle, LENGTH * RECORD.size)
+        os.lseek(handle, _place(snapshot.time), os.SEEK_SET)
+        os.write(handle, encoded(snapshot))
+    finally:
+        os.close(handle)
+
+
+def recall(path: str, now: int, seconds: int) -> List[Snapshot]:
+    """Return the Snapshots of the last ``seconds`` before ``now``, oldest first; none where there is no file."""
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError:
+        return []
+    found = []
+    for minute in range(max(0, now - seconds) // MINUTE, now // MINUTE + 1):
+        place = _place(minute * MINUTE)
+        snapshot = decoded(content[place : place + RECORD.size])
+        if snapshot and now - seconds <= snapshot.time <= now:
+            found.append(snapshot)
+    return found

@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs page samples pictures role-docs torture quick test release-check
+.PHONY: help venv lint units sanity integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -56,6 +56,10 @@ samples: venv ## write the tables and outputs in docs/ that come from test runs,
 
 role-docs: venv ## write the defaults and the variables in the README of the role from its argument_specs.yml
 	$(RUN) python tests/tools/role_docs.py
+
+monitoring: venv ## write the collector of the role monitoring, and rules, tests and dashboard in extensions/monitoring
+	$(RUN) python tests/tools/collector.py
+	$(RUN) python tests/tools/monitoring.py
 
 torture: venv ## what takes too long for test, resumable: faults, load, secrets, every Dovecot; TORTURE="TEXT ..." for some
 	@$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/tools/torture.py $(TORTURE)

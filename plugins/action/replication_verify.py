@@ -84,7 +84,7 @@ class ActionModule(ActionBase):
     def _concluded(self, options: Dict[str, Any], variables: Dict[str, Any]) -> model.Conclusion:
         known = of_pair(options, variables)
         view = view_of(options, variables, known, bool(self._task.check_mode))
-        conclusion = model.concluded(view, proof_in(known[view.verifier]), options["fail_on"])
+        conclusion = model.concluded(view, proof_in(known[view.verifier]), options["fail_on"], int(time.time()))
         if view.name == view.verifier:
             show(conclusion.report)
         return conclusion

@@ -351,6 +351,12 @@ settings:
       type: list
       elements: str
       sample: [proxy]
+metrics_dir:
+  description: Where the playbook C(verify) writes metrics, null where the role
+    P(mailops.dovecot_replication.monitoring#role) has not set that up.
+  returned: when O(gather) has V(replication), without RV(config_problem)
+  type: str
+  sample: /var/lib/prometheus/node-exporter
 listeners:
   description: The sockets C(replicator-doveadm) and C(replication-notify), and the FIFO C(replication-notify-fifo).
   returned: when O(gather) has V(replication), without RV(config_problem)

@@ -152,6 +152,9 @@ probes:
     message:
       description: The message of a failure, else empty.
       type: str
+    seconds:
+      description: How long verify waited for it, null where it did not come by itself.
+      type: float
 to_compare:
   description: Users whose mail is to be compared next.
   returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)
@@ -224,6 +227,14 @@ report:
   returned: when O(stage=concluded)
   type: list
   elements: str
+metrics_file:
+  description: Where the metrics of this run belong, empty where nobody watches this host, and in check mode.
+  returned: when O(stage=concluded)
+  type: str
+metrics:
+  description: The text of the metrics, which node_exporter reads.
+  returned: when O(stage=concluded)
+  type: str
 failure:
   description: Why this host fails, empty where it does not.
   returned: when O(stage=concluded)

@@ -8,8 +8,14 @@ module, whose record says what the next tasks do. One host, the verifier, proves
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.metrics import (
+    exposition,
+    of_verification,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import (
     ERROR,
+    PAIR_RULES,
+    RULES,
     USERS_FAILING,
     Finding,
     before_its_turn,
@@ -26,6 +32,8 @@ Row = Dict[str, Any]
 FAILING: Dict[str, Tuple[str, ...]] = {"error": ("error",), "warning": ("error", "warning"), "nothing": ()}
 # How often mail is compared until a difference counts. Arriving mail makes a difference, too.
 ROUNDS = 3
+# Beside the metrics of the collector, which writes its own file.
+METRICS_FILE = "dovecot_replication.prom"
 LABELS = {"error": "ERROR  ", "warning": "WARNING"}
 
 
@@ -128,12 +136,16 @@ class Conclusion(NamedTuple):
     :arg report: lines
     :arg failure: why this host fails, empty where it does not
     :arg compared: how many users were compared
+    :arg metrics_file: where the metrics of this run belong, empty where nobody watches this host, and in check mode
+    :arg metrics: their text
     """
 
     findings: List[Finding]
     report: List[str]
     failure: str
     compared: int
+    metrics_file: str = ""
+    metrics: str = ""
 
 
 # Observation
@@ -240,6 +252,7 @@ def probed(
         "announced": announced,
         "arrived": announced or (not failed and bool(came_late.get("found"))),
         "message": str(sent.get("msg") or ("" if announced else asked.get("msg", ""))),
+        "seconds": came.get("elapsed") if announced else None,
     }
     return proof._replace(probes=[*proof.probes, probe])
 
@@ -279,23 +292,42 @@ def _names(rows: Sequence[Row]) -> List[str]:
 # Conclusion
 
 
-def concluded(view: View, proof: Proof, fail_on: str) -> Conclusion:
+def concluded(view: View, proof: Proof, fail_on: str, now: int = 0) -> Conclusion:
     """Return the findings, the report and the failure.
 
     :arg proof: of the verifier; one that an earlier run has left counts for nothing
     :arg fail_on: a key of FAILING
+    :arg now: Unix seconds
     """
     if not _is_provable(view):
         proof = Proof()
     found = view.findings(proof)
     own = [item for item in found if item["host"] == view.name and item["severity"] in FAILING[fail_on]]
     failure = " ".join(item["summary"] for item in own)
+    directory = view.observations.get(view.name, {}).get("metrics_dir")
+    watched = bool(directory) and not view.previewing
     return Conclusion(
         findings=found,
         report=report(view, found, proof),
         failure=f"{failure} See the report for the evidence and the fix." if own else "",
         compared=proof.compared,
+        metrics_file=f"{directory}/{METRICS_FILE}" if watched else "",
+        metrics=metrics(view, found, proof, now) if watched else "",
     )
+
+
+def metrics(view: View, found: Sequence[Finding], proof: Proof, now: int) -> str:
+    """Return what a run tells those who watch this host: each finding that there can be, and whether it is there."""
+    there = {item["id"] for item in found if item["host"] == view.name}
+    ways = {"to_peer": "from", "from_peer": "to"}
+    probes = {
+        direction: probe["seconds"]
+        for direction, end in ways.items()
+        for probe in proof.probes
+        if probe[end] == view.name and probe["seconds"] is not None
+    }
+    rules = {(item.id, item.severity): item.id in there for item in RULES + PAIR_RULES}
+    return exposition(of_verification(now, rules, probes, view.observations[view.name]["userdb"]["users"]))
 
 
 def report(view: View, found: Sequence[Finding], proof: Proof) -> List[str]:

@@ -387,15 +387,15 @@ usermod -a -G mailusers vmail
         "a uid for each virtual user",
         {"dovecot.conf": BASE.replace("mail_uid = vmail\nmail_gid = vmail\n", "") + AUTH},
         {
-            "replication_doveadm_socket": {"mode": "0660", "group": "mailusers"},
-            "replication_notify_socket": {"mode": "0660", "group": "mailusers"},
-            "replication_notify_fifo": {"mode": "0660", "group": "mailusers"},
+            "replication_doveadm_socket": {"mode": "0660", "group": "onegroup"},
+            "replication_notify_socket": {"mode": "0660", "group": "onegroup"},
+            "replication_notify_fifo": {"mode": "0660", "group": "onegroup"},
         },
         accounts=f"sed -i -e '/^alice/s/5000:5000/6101:6100/' -e '/^bob/s/5000:5000/6102:6100/' {PASSWD_FILE}\n",
-        prepare="getent group mailusers >/dev/null || groupadd -g 6100 mailusers\n"
+        prepare="getent group onegroup >/dev/null || groupadd -g 6100 onegroup\n"
         "for user in 6101:alice 6102:bob; do\n"
         "  install -d -o ${user%:*} -g 6100 /srv/vmail/${user#*:}@example.org\ndone\n",
-        clean="groupdel mailusers",
+        clean="groupdel onegroup",
     ),
     "fields_for_all": Shape(
         "the userdb gives all users their place for mail and their quota",

@@ -7,8 +7,8 @@ import time
 
 import pytest
 import runs
-from conftest import HOSTS, LEAST_LOADED, MX1, MX2
-from runs import changes, failures, succeeded
+from conftest import HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
+from runs import changes, failures, findings_of, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
 
@@ -26,8 +26,43 @@ PLAY = """
 """
 # Takes mails as sendmail does.
 SENDMAIL = f"printf '#!/bin/sh\\ncat >> {RECEIVED}\\n' > /usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail"
-CHANGED_FILES = "find / -xdev -newer /var/tmp/before ! -path '/proc/*' ! -path '/sys/*' ! -path '/run/*' ! -path '/tmp/*' "
-CHANGED_FILES += "! -path '/var/tmp*' ! -path '/var/log/*' ! -path '/srv/*' ! -path '/var/lib/dovecot/*' ! -path '/root/*'"
+# Has the collector remember that a user has failed for 15 minutes.
+PAST_FAILURES = f"""
+import importlib.machinery, time
+collector = importlib.machinery.SourceFileLoader("collector", "{COLLECTOR}").load_module()
+for minute in range(1, 17):
+    before = collector.Snapshot(time=int(time.time()) - 60 * minute, up=True, known=4, failing=1)
+    collector.remember("{STATE}/history", before)
+"""
+UNCHANGED = ["proc/*", "sys/*", "run/*", "tmp/*", "var/tmp*", "var/log/*", "srv/*", "var/lib/dovecot/*", "root/*"]
+CHANGED_FILES = "find / -xdev -newer /var/tmp/before " + " ".join(f"! -path '/{path}'" for path in UNCHANGED)
+RULES = runs.ROOT / "extensions" / "monitoring" / "rules.yml"
+RULES_TEST = RULES.with_name("rules_test.yml")
+# Prometheus, which scrapes node_exporter each second, and Alertmanager with a receiver that writes down what it gets.
+PROMETHEUS = """
+global: {scrape_interval: 1s, evaluation_interval: 1s}
+rule_files: [rules.yml]
+alerting: {alertmanagers: [{static_configs: [{targets: ["127.0.0.1:9093"]}]}]}
+scrape_configs:
+  - job_name: node
+    static_configs: [{targets: ["127.0.0.1:9100"]}]
+"""
+ALERTMANAGER = """
+route: {receiver: file, group_wait: 1s, group_interval: 1s, group_by: [alertname]}
+receivers: [{name: file, webhook_configs: [{url: "http://127.0.0.1:9999/", send_resolved: true}]}]
+"""
+RECEIVER = f"""
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with open("{RECEIVED}", "a") as stream:
+            for alert in body["alerts"]:
+                stream.write(alert["labels"]["alertname"] + " " + alert["status"] + "\\n")
+        self.send_response(200)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", 9999), Handler).serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +73,7 @@ def play(tmp_path_factory):
 
 
 def monitor(pair, play, *options, **variables):
-    return runs.play(pair.lab, runs_inventory(), play, *options, "-e", json.dumps(variables))
-
-
-def runs_inventory():
-    from conftest import INVENTORY
-
-    return INVENTORY
+    return runs.play(pair.lab, INVENTORY, play, *options, "-e", json.dumps(variables))
 
 
 @pytest.fixture
@@ -129,7 +158,101 @@ def test_what_is_told_when(watched):
     pair.tidy()
     assert ask(pair, "--check")[1] == 0
     pair.shell(f"systemctl stop dovecot-replication-monitoring.timer; sed -i 's/\"time\": /&1/' {STATE}/last.json")
-    pair.shell(f"sed -i 's/\"time\": 1/\"time\": /; s/\"time\": 1/\"time\": /' {STATE}/last.json")
+    pair.shell(f'sed -i \'s/"time": 1/"time": /; s/"time": 1/"time": /\' {STATE}/last.json')
     done = pair.lab.execute(MX1, COLLECTOR, "--check", check=False)
     assert done.returncode == 3 and "systemctl status dovecot-replication-monitoring.timer" in done.stdout
     pair.shell("systemctl start dovecot-replication-monitoring.timer")
+
+
+def test_a_mail_to_a_person(watched, play):
+    """It is sent when users have failed for as long as the alert waits, and once more when all is well again."""
+    pair = watched
+    pair.shell(f"rm -f {RECEIVED}; {SENDMAIL}")
+    succeeded(monitor(pair, play, "--limit", MX1, monitoring_mail_to="root@example.org"))
+    with pair.stopped(MX2):
+        pair.module("replicator_replicate", users=[ALICE], priority="high")
+        time.sleep(1)
+        ask(pair)
+        assert pair.shell(f"test -e {RECEIVED}", check=False).returncode
+        pair.lab.execute(MX1, "python3", "-", stdin=PAST_FAILURES)
+        ask(pair)
+        received(pair, f"Subject: replication on {MX1}: DovecotReplicationUsersFailing")
+    pair.tidy()
+    ask(pair)
+    received(pair, f"Subject: replication on {MX1}: all is well again")
+    assert pair.shell(f"grep -c Subject {RECEIVED}").stdout.strip() == "2"
+    pair.shell("rm /usr/sbin/sendmail")
+
+
+def test_the_rules_for_prometheus(pair):
+    """By Debian's promtool: the rules are right, and each alert fires in its scenario, and only there."""
+    folder = "/var/tmp/promtool"
+    pair.shell(f"mkdir -p {folder}; cd {folder}; test -e usr || (apt-get download -qq prometheus; dpkg -x *.deb .)")
+    for path in (RULES, RULES_TEST):
+        pair.lab.execute(MX1, "tee", f"{folder}/{path.name}", stdin=path.read_text())
+    promtool = f"cd {folder} && usr/bin/promtool"
+    assert "12 rules found" in pair.shell(f"{promtool} check rules {RULES.name} 2>&1").stdout
+    assert "SUCCESS" in pair.shell(f"{promtool} test rules {RULES_TEST.name} 2>&1").stdout
+    rules = RULES.read_text()
+    pair.lab.execute(
+        MX1, "tee", f"{folder}/{RULES.name}", stdin=rules.replace("failing_users > 0", "failing_users > 40")
+    )
+    broken = pair.shell(f"{promtool} test rules {RULES_TEST.name} 2>&1", check=False)
+    assert broken.returncode and "DovecotReplicationUsersFailing" in broken.stdout
+
+
+@pytest.fixture
+def prometheus(watched):
+    """The pair with the real parts on its first host, where each alert waits for a few seconds only."""
+    pair = watched
+    packages = "prometheus prometheus-alertmanager prometheus-node-exporter"
+    pair.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends {packages} > /dev/null")
+    quick = "".join(
+        line if "for: " not in line else line.partition(":")[0] + ": 3s\n"
+        for line in RULES.read_text().splitlines(keepends=True)
+    )
+    files = {"prometheus.yml": PROMETHEUS, "alertmanager.yml": ALERTMANAGER, "rules.yml": quick}
+    for name, text in files.items():
+        pair.lab.execute(MX1, "tee", f"/etc/prometheus/{name}", stdin=text)
+    pair.lab.execute(MX1, "tee", "/var/tmp/receiver.py", stdin=RECEIVER)
+    pair.shell(
+        f"rm -f {RECEIVED}; systemd-run -q --collect --unit receiver python3 /var/tmp/receiver.py; "
+        "systemctl restart prometheus prometheus-alertmanager prometheus-node-exporter"
+    )
+    yield pair
+    pair.shell("systemctl stop receiver prometheus prometheus-alertmanager prometheus-node-exporter", check=False)
+
+
+def received(pair, line, seconds=60):
+    """Whether the receiver gets a line; the seconds that it took."""
+    began = time.monotonic()
+    done = pair.shell(
+        f"timeout {seconds} sh -c 'until grep -qs \"^{line}\" {RECEIVED}; do sleep 0.2; done'", check=False
+    )
+    assert done.returncode == 0, pair.shell(f"cat {RECEIVED}", check=False).stdout
+    return time.monotonic() - began
+
+
+@pytest.mark.torture
+def test_from_the_fault_to_the_alert_and_back(prometheus):
+    """Peer down, alert at the receiver, verify names the cause, its finding is an alert, peer back, all resolved."""
+    pair = prometheus
+    each_second = "while sleep 1; do systemctl start dovecot-replication-monitoring.service; done"
+    pair.shell(f"systemd-run -q --collect --unit often sh -c '{each_second}'")
+    assert findings_of(succeeded(pair.play("verify", replication_probe_user=ALICE))) == []
+    try:
+        with pair.stopped(MX2):
+            pair.module("replicator_replicate", users=[ALICE], priority="high")
+            fired = received(pair, "DovecotReplicationUsersFailing firing")
+            found = findings_of(pair.play("verify"))
+            assert "peer_unreachable" in {finding["id"] for finding in found}
+            named = received(pair, "DovecotReplicationFinding firing")
+        succeeded(pair.play("resync"))
+        resolved = received(pair, "DovecotReplicationUsersFailing resolved", 900)
+        assert findings_of(succeeded(pair.play("verify"))) == []
+        ended = received(pair, "DovecotReplicationFinding resolved")
+        print(f"fired after {fired:.0f} s, finding {named:.0f} s, resolved {resolved:.0f} s, finding {ended:.0f} s")
+        told = set(pair.shell(f"cut -d ' ' -f 1 {RECEIVED}").stdout.split())
+        assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
+    finally:
+        pair.shell("systemctl stop often")

@@ -28,7 +28,7 @@ COLLECTION = "mailops.dovecot_replication"
 INDEXES = ("index.md", "reference.md")
 # Pages from elsewhere in the repository.
 GUESTS = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-REFERENCE = {"roles/replication/README.md": "reference/replication_role.rst"}
+REFERENCE = {f"roles/{role}/README.md": f"reference/{role}_role.rst" for role in ("replication", "monitoring")}
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(#[^)\s]*)?(?=\))")
 
 

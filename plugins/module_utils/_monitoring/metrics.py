@@ -27,7 +27,7 @@ HELP = {
     "dovecot_replicator_on_hold": "Whether the playbook drain holds replication.",
     "dovecot_replicator_info": "Version of Dovecot and the peer when monitoring was set up.",
     "dovecot_replication_verified_timestamp_seconds": "When verify ran last.",
-    "dovecot_replication_probe_seconds": "Time that the mail of the last verify needed to arrive.",
+    "dovecot_replication_probe_seconds": "How long the last verify waited for its mail to arrive.",
     "dovecot_replication_finding": "Whether the last verify found this.",
 }
 KINDS = ("full", "normal", "incremental")

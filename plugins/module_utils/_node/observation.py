@@ -7,6 +7,7 @@ and lists are limited in length. RETURN of the module node_info describes them.
 """
 
 import grp
+import json
 import os
 import pwd
 import re
@@ -56,6 +57,8 @@ FORBIDDEN = ("replication_sync_timeout",)
 LISTENERS = ("replicator-doveadm", "replication-notify", "replication-notify-fifo")
 # The only other listener of these services that Dovecot uses.
 INTERNAL_LISTENER = "replicator"
+# What the role monitoring has told its collector.
+MONITORING = "/etc/dovecot-replication-monitoring.json"
 # Seconds between two looks at a queue that does not move.
 SECOND_LOOK = 1.0
 # Looks at a queue until the failed users that it retries have ended.
@@ -340,6 +343,15 @@ def queue(client: Any, limit: int, on_hold: bool, sleep: Callable[[float], None]
         "standing": excerpt(sorted(standing), limit),
         "statuses": statuses,
     }
+
+
+def metrics_dir() -> Optional[str]:
+    """Return where verify writes metrics, None where the role monitoring has set up nothing of the kind."""
+    try:
+        with open(MONITORING) as stream:
+            return json.load(stream).get("textfile_dir") or None
+    except (IOError, OSError, ValueError):
+        return None
 
 
 def recent_errors(base_dir: str, timeout: float, about: Collection[str], since: float, limit: int) -> List[str]:

@@ -72,6 +72,7 @@ def observe(session: Session) -> Described:
         settings=observation.settings(configuration),
         listeners=[dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
         userdb=userdb,
+        metrics_dir=observation.metrics_dir(),
         replicator=replicator,
         sample=[name for name in sampled if name in found],
         peer=observation.peer(configuration, of_users, params["timeout"], session.module.run_command),

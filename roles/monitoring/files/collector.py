@@ -477,7 +477,6 @@ class Condition(NamedTuple):
     :arg seconds: for how long it must be true
     :arg keep: for how many seconds the alert goes on after it is not true any more
     :arg finding: id of the finding that means the same, empty where there is none
-    :arg section: of docs/troubleshooting.md
     :arg expression: in PromQL
     :arg summary: what is wrong, a sentence
     :arg look: returns the evidence in a Snapshot and the settings, empty where it is not true; None where only
@@ -489,7 +488,6 @@ class Condition(NamedTuple):
     severity: str
     seconds: int
     finding: str
-    section: str
     expression: str
     summary: str
     look: Optional[Callable[[Snapshot, Mapping[str, Any]], str]]
@@ -537,7 +535,6 @@ CONDITIONS = [
         CRITICAL,
         5 * MINUTES,
         "replicator_unreachable",
-        "a-task-cannot-reach-dovecot",
         "dovecot_replicator_up == 0",
         "The replicator does not answer, so no change of mail is replicated from this host.",
         _down,
@@ -547,7 +544,6 @@ CONDITIONS = [
         CRITICAL,
         10 * MINUTES,
         "users_failing",
-        "users-fail",
         "dovecot_replicator_failing_users > 1 and "
         "dovecot_replicator_failing_users > dovecot_replicator_known_users * %d / 100" % MANY,
         "The syncs of many users fail: most likely the peer, its password or the network.",
@@ -558,7 +554,6 @@ CONDITIONS = [
         CRITICAL,
         15 * MINUTES,
         "queue_standing",
-        "nothing-moves",
         "sum without (priority) (dovecot_replicator_queued_users) > 0 "
         "and sum without (type) (dovecot_replicator_running_syncs) == 0 and dovecot_replicator_on_hold == 0",
         "Changes are queued and no sync is started.",
@@ -570,7 +565,6 @@ CONDITIONS = [
         WARNING,
         15 * MINUTES,
         "users_failing",
-        "users-fail",
         "dovecot_replicator_failing_users > 0",
         "The syncs of users fail.",
         _failing,
@@ -579,13 +573,12 @@ CONDITIONS = [
     Condition(
         "DovecotReplicationQueueGrowing",
         WARNING,
-        0,
+        30 * MINUTES,
         "",
-        "nothing-moves",
-        "min_over_time(sum without (priority) (dovecot_replicator_queued_users)[30m:1m]) > 0 "
+        "sum without (priority) (dovecot_replicator_queued_users) > 0 "
         "and deriv(sum without (priority) (dovecot_replicator_queued_users)[30m:1m]) > 0 "
         "and dovecot_replicator_on_hold == 0",
-        "The queue has not been empty for half an hour, and it grows.",
+        "The queue has grown for half an hour.",
         None,
     ),
     Condition(
@@ -593,7 +586,6 @@ CONDITIONS = [
         WARNING,
         0,
         "syncs_stuck",
-        "a-peer-that-accepts-and-does-not-answer",
         "dovecot_replicator_longest_running_sync_seconds > %d or "
         "(dovecot_replicator_longest_running_sync_seconds > %d and ignoring (type) "
         'dovecot_replicator_running_syncs{type="full"} == 0)' % (STUCK_FULL, STUCK),
@@ -605,7 +597,6 @@ CONDITIONS = [
         WARNING,
         0,
         "",
-        "full-syncs-are-late",
         "dovecot_replicator_collected_timestamp_seconds - dovecot_replicator_oldest_full_sync_timestamp_seconds "
         "> dovecot_replicator_full_sync_interval_seconds + %d and dovecot_replicator_full_sync_interval_seconds > 0 "
         "and dovecot_replicator_on_hold == 0" % GRACE,
@@ -617,7 +608,6 @@ CONDITIONS = [
         WARNING,
         30 * MINUTES,
         "",
-        "users-are-missing",
         "dovecot_replicator_known_users < dovecot_replicator_userdb_users",
         "The replicator's list has fewer users than the userdb.",
         None,
@@ -627,9 +617,8 @@ CONDITIONS = [
         CRITICAL,
         0,
         "",
-        "what-verify-finds",
         'dovecot_replication_finding{severity="error"} == 1',
-        "The playbook verify has found what keeps mail from being replicated.",
+        "The playbook verify has found {{ $labels.id }}, which keeps mail from being replicated.",
         None,
     ),
     Condition(
@@ -637,7 +626,6 @@ CONDITIONS = [
         WARNING,
         0,
         "",
-        "what-verify-finds",
         "time() - dovecot_replication_verified_timestamp_seconds > %d" % (2 * DAYS),
         "The playbook verify has not run for two days, so nothing proves that mail arrives.",
         None,
@@ -647,7 +635,6 @@ CONDITIONS = [
         WARNING,
         0,
         "",
-        "metrics-are-old",
         "time() - dovecot_replicator_collected_timestamp_seconds > %d or "
         "absent(dovecot_replicator_collected_timestamp_seconds)" % (10 * MINUTES),
         "The collector has not run for ten minutes, so nobody would be told of anything else.",
@@ -658,7 +645,6 @@ CONDITIONS = [
         INFO,
         4 * HOURS,
         "on_hold",
-        "replication-is-on-hold",
         "dovecot_replicator_on_hold == 1",
         "Replication from this host is on hold.",
         _held,
@@ -723,7 +709,7 @@ HELP = {
     "dovecot_replicator_on_hold": "Whether the playbook drain holds replication.",
     "dovecot_replicator_info": "Version of Dovecot and the peer when monitoring was set up.",
     "dovecot_replication_verified_timestamp_seconds": "When verify ran last.",
-    "dovecot_replication_probe_seconds": "Time that the mail of the last verify needed to arrive.",
+    "dovecot_replication_probe_seconds": "How long the last verify waited for its mail to arrive.",
     "dovecot_replication_finding": "Whether the last verify found this.",
 }
 KINDS = ("full", "normal", "incremental")

@@ -90,6 +90,7 @@ def healthy(name):
             "unknown_users": nobody,
             "duplicate_spellings": nobody,
         },
+        "metrics_dir": None,
         "accounts": [],
         "fields": [],
         "errors": [],

@@ -60,6 +60,40 @@ def fingerprints(here, there):
 UNREACHABLE = {**healthy(MX1)["peer"], "stage": "connect", "answer": "Connection refused"}
 
 
+def test_the_metrics_of_a_run():
+    """Each finding that there can be, 0 or 1, also where nothing could be proved; none of a preview."""
+    there = view(metrics_dir="/metrics", peer=UNREACHABLE)
+    probe = {"from": MX1, "to": MX2, "sent": True, "announced": True, "arrived": True, "message": "", "seconds": 0.25}
+    conclusion = model.concluded(there, model.Proof(probes=[probe]), "error", 1795984107)
+    assert conclusion.metrics_file == "/metrics/dovecot_replication.prom"
+    lines = conclusion.metrics.splitlines()
+    assert 'dovecot_replication_finding{id="peer_unreachable",severity="error"} 1' in lines
+    assert 'dovecot_replication_finding{id="peer_silent",severity="error"} 0' in lines
+    # Of an earlier run, as nothing is tried where the peer cannot be reached.
+    assert "probe_seconds" not in conclusion.metrics
+    assert "dovecot_replication_verified_timestamp_seconds 1795984107" in lines
+    assert "dovecot_replicator_userdb_users 4" in lines
+    assert model.concluded(there._replace(previewing=True), model.Proof(), "error").metrics_file == ""
+
+
+def test_the_metrics_of_a_probe():
+    ways = [(MX1, MX2, 0.25), (MX2, MX1, None)]
+    probes = [
+        {
+            "from": here,
+            "to": there,
+            "sent": True,
+            "announced": seconds is not None,
+            "arrived": True,
+            "message": "",
+            "seconds": seconds,
+        }
+        for here, there, seconds in ways
+    ]
+    text = model.concluded(view(metrics_dir="/metrics"), model.Proof(probes=probes), "error").metrics
+    assert 'dovecot_replication_probe_seconds{direction="to_peer"} 0.25' in text and "from_peer" not in text
+
+
 @pytest.mark.parametrize(
     "setting_up, success, severity", [(True, None, "warning"), (True, 5, "error"), (False, None, "error")]
 )
@@ -192,11 +226,12 @@ SKIPPED = {"skipped": True}
     ],
 )
 def test_what_has_become_of_a_probe(results, outcome):
-    proof = model.probed(model.probed(begun(PROBE), [MX1, MX2], *results), [MX2, MX1], {}, {"found": True}, {}, {})
+    came = {"found": True, "elapsed": 0.2}
+    proof = model.probed(model.probed(begun(PROBE), [MX1, MX2], *results), [MX2, MX1], {}, came, {}, {})
     sent, announced, arrived, message = outcome
-    told = {"sent": sent, "announced": announced, "arrived": arrived, "message": message}
+    told = {"sent": sent, "announced": announced, "arrived": arrived, "message": message, "seconds": None}
     assert proof.probes[0] == {"from": MX1, "to": MX2, **told}
-    assert proof.probes[1]["from"] == MX2 and proof.probes[1]["announced"]
+    assert proof.probes[1]["from"] == MX2 and proof.probes[1]["announced"] and proof.probes[1]["seconds"] == 0.2
 
 
 def test_equal_mail_ends_the_comparison():

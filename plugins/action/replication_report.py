@@ -4,7 +4,7 @@
 import os
 import tempfile
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Iterable, Mapping, Optional
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -18,6 +18,8 @@ OPTIONS = {
     "names": {"type": "bool", "default": True},
     "hand_over": {"type": "bool", "default": False},
 }
+# What the playbook registers.
+HISTORY = "__replication_history"
 NOT_OF_VERIFY = (
     "The result is not one of the playbook verify, which is the one that judges. Next step: give the "
     "replication_result that verify hands over, or run the playbook report without replication_report_result."
@@ -37,7 +39,7 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(NOT_OF_VERIFY)
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         path = os.path.abspath(options["dest"])
-        page = model.page(given, when, options["names"])
+        page = model.page(given, when, options["names"], histories(given["hosts"], task_vars or {}))
         try:
             write(path, page)
         except OSError as error:
@@ -49,6 +51,12 @@ class ActionModule(ActionBase):
             # What set_stats returns.
             result["ansible_stats"] = {"data": {"replication_page": page}, "per_host": False, "aggregate": False}
         return {**result, "changed": False, "path": path, "verdict": verdict, "report": report}
+
+
+def histories(hosts: Iterable[str], variables: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return what hosts remember, as the tasks of the playbook have read it."""
+    known = {name: variables["hostvars"].raw_get(name) for name in hosts if name in variables.get("hostvars", {})}
+    return {name: (facts.get(HISTORY) or {}).get("history") or [] for name, facts in known.items()}
 
 
 def write(path: str, text: str) -> None:

@@ -34,7 +34,7 @@ options:
         V(replication) is all the rest.
     type: list
     elements: str
-    choices: [host, service, replication]
+    choices: [host, service, replication, history]
     default: [host, replication]
   peer:
     description: With V(host), the host name or address of the other host, to be looked up on this one.
@@ -125,7 +125,7 @@ EXAMPLES = r"""
 RETURN = r"""
 hostname:
   description: The name the host has for itself, which Dovecot uses for locks and in the names of mail files.
-  returned: success
+  returned: when O(gather) has V(host) or V(replication)
   type: str
   sample: mx1.example.org
 task_user:
@@ -351,6 +351,30 @@ settings:
       type: list
       elements: str
       sample: [proxy]
+history:
+  description:
+    - What the collector of the role P(mailops.dovecot_replication.monitoring#role) remembers of the last 30 days, at
+      most 120 moments, oldest first. Each has the worst of the time since the one before. Empty without a collector.
+  returned: when O(gather) has V(history)
+  type: list
+  elements: dict
+  contains:
+    time:
+      description: Unix seconds.
+      type: int
+      sample: 1795984107
+    queued:
+      description: Users with changes waiting, null where the replicator did not answer.
+      type: int
+      sample: 0
+    failing:
+      description: Users whose last sync had failed, null where the replicator did not answer.
+      type: int
+      sample: 0
+    oldest_full_sync_age:
+      description: Seconds since the full sync that was longest ago, null where there was none.
+      type: int
+      sample: 3600
 metrics_dir:
   description: Where the playbook C(verify) writes metrics, null where the role
     P(mailops.dovecot_replication.monitoring#role) has not set that up.
@@ -668,7 +692,7 @@ sample:
   elements: str
 dovecot_version:
   description: The version of Dovecot, null when it is not installed.
-  returned: success
+  returned: when O(gather) has V(host) or V(replication)
   type: str
   sample: 2.3.19.1 (9b53102964)
 socket_path:
@@ -717,6 +741,10 @@ def work(session: Session) -> Dict[str, Any]:
         result.update(host.observe(version, params["peer"], params["system_user"], params["config_file"], run_command))
     if "service" in params["gather"]:
         result["service"] = observe_service(session, version)
+    if "history" in params["gather"]:
+        from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history
+
+        result["history"] = history.remembered()
     if "replication" in params["gather"]:
         # Imported only here, as it takes a tenth of the time that a look at the host does.
         from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import replication
@@ -763,7 +791,10 @@ def main() -> None:
         work,
         dict(
             gather=dict(
-                type="list", elements="str", choices=["host", "service", "replication"], default=["host", "replication"]
+                type="list",
+                elements="str",
+                choices=["host", "service", "replication", "history"],
+                default=["host", "replication"],
             ),
             peer=dict(type="str"),
             system_user=dict(type="str"),

@@ -7,7 +7,7 @@ either: each state is a word, and colour only repeats it.
 """
 
 import html
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._result import MOST_NAMES, age
 
@@ -30,9 +30,24 @@ caption { text-align: left; padding: .25rem 0; } th, td { text-align: left; padd
 .finding { border-left: .25rem solid var(--line); padding: .1rem 0 .1rem .9rem; margin: 1rem 0; }
 .finding.error { border-color: var(--bad); } .finding.warning { border-color: var(--warn); }
 dl { margin: .3rem 0; } dt { color: var(--soft); } dd { margin: 0 0 .4rem 0; overflow-wrap: anywhere; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } svg { max-width: 100%; }
+figcaption { color: var(--soft); font-size: .9rem; }
 code { background: var(--back); padding: .1em .3em; overflow-wrap: anywhere; }
 @media print { body { max-width: none; } h2 { break-after: avoid; } .finding { break-inside: avoid; } }
 """
+
+
+# What node_info returns as history.
+History = Sequence[Mapping[str, Any]]
+# So many pairs, the worst ones, have pictures.
+MOST_PICTURES = 20
+# What is drawn of a history: key, title, and how a number is written.
+DRAWN: Tuple[Tuple[str, str, Callable[[int], str]], ...] = (
+    ("queued", "Queued users", lambda number: f"{number:,}"),
+    ("failing", "Failing users", lambda number: f"{number:,}"),
+    ("oldest_full_sync_age", "Age of the oldest full sync", age),
+)
+WIDTH, HEIGHT = 320, 48
 
 
 class Pair(NamedTuple):
@@ -79,11 +94,14 @@ class Pair(NamedTuple):
         return None if None in numbers else sum(number or 0 for number in numbers)
 
 
-def page(result: Mapping[str, Any], when: str, names: bool = True) -> str:
+def page(
+    result: Mapping[str, Any], when: str, names: bool = True, histories: Optional[Mapping[str, History]] = None
+) -> str:
     """Return the page of a ``replication_result`` of the playbook ``verify``.
 
     :arg when: the time of the look, in UTC
     :arg names: whether names of users may be in it
+    :arg histories: what hosts remember, as node_info returns it
     """
     pairs = sorted(pairs_of(result["hosts"]), key=badness)
     title = verdict(pairs)
@@ -91,7 +109,11 @@ def page(result: Mapping[str, Any], when: str, names: bool = True) -> str:
         f"<h1>{_text(title)}</h1>",
         f"<p>Dovecot replication, as seen on {_text(when)}.</p>",
         *_overview(pairs),
-        *(part for pair in pairs for part in _pair(pair, names)),
+        *(
+            part
+            for number, pair in enumerate(pairs)
+            for part in (*_pair(pair, names), *(_pictures(pair, histories or {}) if number < MOST_PICTURES else ()))
+        ),
         *_not_looked_at(result, pairs, names),
         "<footer><p>Errors come first in each list; fix the first one, then look again. Ages are those of the time "
         "above.</p></footer>",
@@ -198,6 +220,39 @@ def _failing(name: str, host: Mapping[str, Any], names: bool) -> Iterable[str]:
         yield "<ul>" + "".join(f"<li>{_text(user)}</li>" for user in users[:MOST_NAMES]) + "</ul>"
         if number > MOST_NAMES:
             yield f"<p>{number - MOST_NAMES} more are not named here.</p>"
+
+
+def _pictures(pair: Pair, histories: Mapping[str, History]) -> Iterable[str]:
+    for name in pair.hosts:
+        history = histories.get(name) or []
+        if len(history) > 1:
+            span = age(int(history[-1]["time"]) - int(history[0]["time"]))
+            yield f"<h3>{_text(name)} over the last {span}</h3>"
+            yield '<div class="pictures">'
+            for key, title, written in DRAWN:
+                yield from _picture(title, [moment[key] for moment in history], written)
+            yield "</div>"
+
+
+def _picture(title: str, values: Sequence[Optional[int]], written: Callable[[int], str]) -> Iterable[str]:
+    """Draw numbers over time; the sentence says what the picture shows. Where nothing is known the line has a gap."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return
+    most = max(known)
+    now = "not known now" if values[-1] is None else f"{written(values[-1])} now"
+    told = f"{title}: {now}, at most {written(most)}"
+    yield f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT + 2}" width="{WIDTH}" height="{HEIGHT + 2}" role="img" '
+    yield f'aria-label="{_text(told)}"><g fill="none" stroke="currentColor" stroke-width="1.5">'
+    line: List[str] = []
+    for number, value in enumerate([*values, None]):
+        if value is not None:
+            x = number * WIDTH / max(1, len(values) - 1)
+            line.append(f"{x:.0f},{HEIGHT + 1 - value * HEIGHT / max(1, most):.0f}")
+        elif line:
+            yield f'<polyline points="{" ".join(line if len(line) > 1 else line * 2)}"/>'
+            line = []
+    yield f"</g></svg><figcaption>{_text(told)}</figcaption></figure>"
 
 
 def _not_looked_at(result: Mapping[str, Any], pairs: Sequence[Pair], names: bool) -> Iterable[str]:

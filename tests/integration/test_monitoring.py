@@ -15,6 +15,7 @@ pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
 ALICE = "alice@example.org"
 COLLECTOR = "/usr/local/lib/dovecot-replication-monitoring"
 METRICS = "/var/lib/prometheus/node-exporter/dovecot_replicator.prom"
+VERIFIED = "/var/lib/prometheus/node-exporter/dovecot_replication.prom"
 STATE = "/var/lib/dovecot-replication-monitoring"
 RECEIVED = "/var/tmp/received"
 PLAY = """
@@ -164,7 +165,7 @@ def test_what_is_told_when(watched):
     pair.shell("systemctl start dovecot-replication-monitoring.timer")
 
 
-def test_a_mail_to_a_person(watched, play):
+def test_a_mail_to_a_person_and_what_is_remembered(watched, play, tmp_path):
     """It is sent when users have failed for as long as the alert waits, and once more when all is well again."""
     pair = watched
     pair.shell(f"rm -f {RECEIVED}; {SENDMAIL}")
@@ -182,6 +183,16 @@ def test_a_mail_to_a_person(watched, play):
     received(pair, f"Subject: replication on {MX1}: all is well again")
     assert pair.shell(f"grep -c Subject {RECEIVED}").stdout.strip() == "2"
     pair.shell("rm /usr/sbin/sendmail")
+    # The page draws what the host remembers, and verify leaves what it found where node_exporter reads it.
+    page = tmp_path / "page.html"
+    succeeded(pair.play("report", replication_report_file=str(page)))
+    assert "Failing users: 0 now, at most 1" in page.read_text()
+    succeeded(pair.play("verify", replication_probe_user=ALICE))
+    left = pair.shell(f"cat {VERIFIED}").stdout
+    assert (
+        'dovecot_replication_probe_seconds{direction="to_peer"}' in left and "dovecot_replicator_userdb_users 4" in left
+    )
+    assert 'dovecot_replication_finding{id="users_failing",severity="error"} 0' in left
 
 
 def test_the_rules_for_prometheus(pair):

@@ -24,6 +24,7 @@ HEAD = """---
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Written by `make monitoring` from plugins/module_utils/_monitoring/conditions.py.
+# yamllint disable
 
 """
 INSTANCE = "mx1.example.org:9100"

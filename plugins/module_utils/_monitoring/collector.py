@@ -252,7 +252,3 @@ def answer(
         return OK
     sys.stdout.write("%s - %s%s\n" % (WORDS[state], text, " | " + " ".join(numbers) if numbers else ""))
     return state
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

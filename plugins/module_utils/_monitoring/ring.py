@@ -9,7 +9,7 @@ by half is no record, and the others stay as they are.
 import os
 import struct
 import zlib
-from typing import List, Optional
+from typing import Dict, List, Optional, Sequence
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.snapshot import Snapshot
 
@@ -58,6 +58,30 @@ def decoded(record: bytes) -> Optional[Snapshot]:
         longest_running=longest,
         on_hold=bool(flags & ON_HOLD),
     )
+
+
+def thinned(snapshots: Sequence[Snapshot], points: int) -> List[Snapshot]:
+    """Return so many Snapshots at most, evenly spread over the time of those given, with the worst of each part.
+
+    A part without any Snapshot is one that is not up: nobody knows what was then.
+    """
+    if not snapshots:
+        return []
+    first, last = snapshots[0].time, snapshots[-1].time
+    width = max(2 * MINUTE, -(-(last - first + 1) // points))
+    parts: Dict[int, List[Snapshot]] = {}
+    for snapshot in snapshots:
+        parts.setdefault((snapshot.time - first) // width, []).append(snapshot)
+    found = []
+    for number in range((last - first) // width + 1):
+        known = [snapshot for snapshot in parts.get(number, []) if snapshot.up]
+        if not known:
+            found.append(Snapshot(time=first + number * width))
+            continue
+        full = [one.oldest_full_sync for one in known if one.oldest_full_sync is not None]
+        worst = known[-1]._replace(failing=max(one.failing for one in known), queued=max(one.queued for one in known))
+        found.append(worst._replace(oldest_full_sync=min(full) if full else None))
+    return found
 
 
 def _place(time: int) -> int:

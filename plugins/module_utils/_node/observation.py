@@ -7,7 +7,6 @@ and lists are limited in length. RETURN of the module node_info describes them.
 """
 
 import grp
-import json
 import os
 import pwd
 import re
@@ -21,6 +20,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration, words
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.source import Section
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import peer as peer_login
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.replica import parse_replica
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import error_log
@@ -57,8 +57,6 @@ FORBIDDEN = ("replication_sync_timeout",)
 LISTENERS = ("replicator-doveadm", "replication-notify", "replication-notify-fifo")
 # The only other listener of these services that Dovecot uses.
 INTERNAL_LISTENER = "replicator"
-# What the role monitoring has told its collector.
-MONITORING = "/etc/dovecot-replication-monitoring.json"
 # Seconds between two looks at a queue that does not move.
 SECOND_LOOK = 1.0
 # Looks at a queue until the failed users that it retries have ended.
@@ -347,11 +345,7 @@ def queue(client: Any, limit: int, on_hold: bool, sleep: Callable[[float], None]
 
 def metrics_dir() -> Optional[str]:
     """Return where verify writes metrics, None where the role monitoring has set up nothing of the kind."""
-    try:
-        with open(MONITORING) as stream:
-            return json.load(stream).get("textfile_dir") or None
-    except (IOError, OSError, ValueError):
-        return None
+    return history.settings().get("textfile_dir") or None
 
 
 def recent_errors(base_dir: str, timeout: float, about: Collection[str], since: float, limit: int) -> List[str]:

@@ -160,3 +160,35 @@ def test_ages(seconds, told):
     hosts = healthy()
     hosts[MX1].update(summary={**SUMMARY, "oldest_full_sync_age": seconds})
     assert f" 1 0 {told} allowed" in read(hosts).text
+
+
+def moments(*queued):
+    return [
+        {"time": 60 * number, "queued": value, "failing": value and 0, "oldest_full_sync_age": 90000 + number}
+        for number, value in enumerate(queued)
+    ]
+
+
+def test_pictures_of_what_was():
+    """Each says in words what it shows, and has a gap where nothing is known."""
+    page = Reader(model.page(result(healthy()), WHEN, histories={MX1: moments(0, 1500, None, 4), MX2: moments(0)}))
+    told = [attributes["aria-label"] for tag, attributes in page.tags if tag == "svg"]
+    assert told == [
+        "Queued users: 4 now, at most 1,500",
+        "Failing users: 0 now, at most 0",
+        "Age of the oldest full sync: 25 h now, at most 25 h",
+    ]
+    lines = [attributes["points"] for tag, attributes in page.tags if tag == "polyline"]
+    assert lines[:2] == ["0,49 107,1", "320,49 320,49"] and f"{MX1} over the last 3 min" in page.texts
+    assert "Queued users: not known now, at most 1" in model.page(
+        result(healthy()), WHEN, histories={MX1: moments(1, None)}
+    )
+
+
+def test_a_fleet_with_pictures_stays_small():
+    hosts = {}
+    for number in range(0, 200, 2):
+        names = [f"mx{number}.example.org", f"mx{number + 1}.example.org"]
+        hosts |= {name: host(names) for name in names}
+    page = model.page(result(hosts), WHEN, histories={name: moments(*range(120)) for name in hosts})
+    assert len(page) < 600_000 and page.count("<svg") == 20 * 2 * 3

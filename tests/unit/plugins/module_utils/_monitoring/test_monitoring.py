@@ -123,6 +123,16 @@ def test_the_ring(tmp_path):
     assert ring.decoded(ring.encoded(huge)).running == 255
 
 
+def test_a_long_time_in_a_few_moments():
+    """Each has the worst of its part; one of which nothing is known is not up."""
+    minutes = [HEALTHY._replace(time=NOW + 60 * minute, failing=int(minute == 17)) for minute in range(1000)]
+    del minutes[500:600]
+    thinned = ring.thinned(minutes, 100)
+    assert len(thinned) == 100 and sum(one.failing for one in thinned) == 1
+    assert [one.up for one in thinned].count(False) == 10
+    assert ring.thinned([], 100) == [] and ring.thinned(minutes[:1], 100) == minutes[:1]
+
+
 def names(told):
     return [item.condition.name.replace("DovecotReplication", "") for item in told]
 

@@ -100,7 +100,7 @@ def generated():
             for node in others
             for alias in node.names
         )
-        parts.append(f"# {module.partition('module_utils.')[2].replace('.', '/')}.py\n\n{code}")
+        parts.append(f"# {module.partition('module_utils.')[2].replace('.', '/')}.py\n\n\n{code}")
     end = 'if __name__ == "__main__":\n    sys.exit(main(sys.argv[1:]))\n'
     top = sorted(imports, key=lambda line: (line.startswith("from"), line))
     return HEAD + "\n".join(top) + "\n\n\n" + "\n\n\n".join([*parts, end])

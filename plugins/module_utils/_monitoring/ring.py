@@ -108,7 +108,8 @@ def recall(path: str, now: int, seconds: int) -> List[Snapshot]:
     except OSError:
         return []
     found = []
-    for minute in range(max(0, now - seconds) // MINUTE, now // MINUTE + 1):
+    last = now // MINUTE
+    for minute in range(max(0, (now - seconds) // MINUTE, last - LENGTH + 1), last + 1):
         place = _place(minute * MINUTE)
         snapshot = decoded(content[place : place + RECORD.size])
         if snapshot and now - seconds <= snapshot.time <= now:

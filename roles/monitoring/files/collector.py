@@ -34,6 +34,7 @@ from typing import Type
 
 # _common/errors.py
 
+
 class DovecotError(Exception):
     """A failure that a person can act on.
 
@@ -85,6 +86,7 @@ class TaskFailed(Exception):
 
 
 # _replicator/protocol.py
+
 
 class Moment(NamedTuple):
     """A moment in the past.
@@ -293,6 +295,7 @@ def overview_of(counts: Dict[str, str]) -> Dict[str, int]:
 
 # _monitoring/snapshot.py
 
+
 FULL = "full"
 FAILED, NOT_FAILED, UNQUEUED, NEVER_SYNCED = b"1", b"0", b"none", b"0"
 
@@ -375,6 +378,7 @@ def _longest(lines: Sequence[bytes], running: Dict[str, Optional[str]], now: flo
 
 
 # _monitoring/ring.py
+
 
 MINUTE = 60
 LENGTH = 30 * 24 * 60
@@ -471,7 +475,8 @@ def recall(path: str, now: int, seconds: int) -> List[Snapshot]:
     except OSError:
         return []
     found = []
-    for minute in range(max(0, now - seconds) // MINUTE, now // MINUTE + 1):
+    last = now // MINUTE
+    for minute in range(max(0, (now - seconds) // MINUTE, last - LENGTH + 1), last + 1):
         place = _place(minute * MINUTE)
         snapshot = decoded(content[place : place + RECORD.size])
         if snapshot and now - seconds <= snapshot.time <= now:
@@ -480,6 +485,7 @@ def recall(path: str, now: int, seconds: int) -> List[Snapshot]:
 
 
 # _monitoring/conditions.py
+
 
 INFO, WARNING, CRITICAL = "info", "warning", "critical"
 MINUTES, HOURS, DAYS = 60, 3600, 86400
@@ -715,6 +721,7 @@ def _has_lasted(condition: Condition, now: Snapshot, settings: Mapping[str, Any]
 
 # _monitoring/metrics.py
 
+
 REPLICATOR, REPLICATION = "dovecot_replicator_", "dovecot_replication_"
 HELP = {
     "dovecot_replicator_up": "Whether the replicator answered.",
@@ -828,6 +835,7 @@ def _escaped(text: str) -> str:
 
 # _common/rights.py
 
+
 AS_ROOT = "run the task as root (become: true)"
 # With this mode Dovecot answers others than root and the socket's owner only about themselves; src/auth/main.c.
 FOR_ALL_ABOUT_THEMSELVES = 0o666
@@ -876,6 +884,7 @@ def kept_from_others(path: str) -> Optional[str]:
 
 
 # _common/line_socket.py
+
 
 CHUNK = 1 << 16
 # No name and no row of Dovecot's comes near to this; its own processes take lines of some kilobytes.
@@ -1027,6 +1036,7 @@ def _text(answer: object) -> str:
 
 # _replicator/client.py
 
+
 # Cause and cure by the error of connecting to the replicator's socket.
 CONNECTION_CURES = {
     errno.ENOENT: (
@@ -1096,6 +1106,7 @@ class ReplicatorClient:
 
 
 # _replicator/socket_client.py
+
 
 SERVER = "replicator-doveadm-server"
 CLIENT = "replicator-doveadm-client"
@@ -1191,6 +1202,7 @@ class SocketClient(ReplicatorClient):
 
 
 # _monitoring/collector.py
+
 
 CONFIG = "/etc/dovecot-replication-monitoring.json"
 SERVICE = "Dovecot_replication"

@@ -112,6 +112,7 @@ def test_the_ring(tmp_path):
         ring.remember(path, snapshot)
     assert ring.recall(path, NOW, 600) == snapshots
     assert ring.recall(path, NOW, 120) == snapshots[-3:]
+    assert ring.recall(path, NOW, 30 * 86400) == snapshots
     assert (tmp_path / "ring").stat().st_size < 2_000_000
     # A record that was written by half is none, and what is 30 days old is not of now.
     with open(path, "r+b") as stream:

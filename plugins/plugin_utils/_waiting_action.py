@@ -20,6 +20,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     Outcome,
     Until,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._result import age
 
 # A slice lasts a share of the time waited so far, within these seconds: an early first sign, no flood in a long wait.
 SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
@@ -27,6 +28,19 @@ SHORTEST_SLICE, LONGEST_SLICE, SLICE_SHARE = 5, 30, 0.25
 LONGEST_LIST = 1000
 # The last slice is shorter by the time that sending and starting the module takes, so the task ends at its deadline.
 LONGEST_START_UP = 1.0
+
+
+def pace(done: int, left: int, seconds: float) -> str:
+    """Return how fast users are done and how long the rest takes, for the end of a sentence; empty before one is done.
+
+    >>> pace(600, 3000, 60), pace(2, 3, 60), pace(0, 5, 60)
+    (', 10 a second, 5 min to go', ', 2 a minute, 90 s to go', '')
+    """
+    if not done:
+        return ""
+    rate = done / max(seconds, 1)
+    per = "%d a second" % rate if rate >= 1 else "%d a minute" % max(1, rate * 60)
+    return ", %s, %s to go" % (per, age(int(left / rate)))
 
 
 class WaitingAction(ActionBase):
@@ -56,7 +70,8 @@ class WaitingAction(ActionBase):
         while rest and time.monotonic() < deadline - start_up / 2:
             started = time.monotonic()
             elapsed = started - began
-            self._show("%s after %d s" % (outcome.counts(), elapsed), task_vars)
+            left = pace(sum(map(len, outcome[:4])) - len(rest), len(rest), elapsed)
+            self._show("%s after %d s%s" % (outcome.counts(), elapsed, left), task_vars)
             seconds = min(max(SLICE_SHARE * elapsed, SHORTEST_SLICE), LONGEST_SLICE, deadline - started - start_up)
             part = self._slice(task_vars, **{**waiting, "seconds": max(0, seconds), "names": rest})
             start_up = time.monotonic() - started - part.get("elapsed", 0)

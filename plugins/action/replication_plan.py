@@ -8,6 +8,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_file as model
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _plan_recorder, _result
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._plan_markdown import markdown
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._report import show
 
 OPTIONS = {
@@ -45,7 +46,12 @@ def handed_over(result: Mapping[str, Any]) -> Dict[str, Any]:
         return {"replication_result": _result.refused(result["refusal"][0])}
     if result["files"]:
         plan = result["plan"]
-        return {"replication_result": _result.planned(plan), "replication_plan_digest": plan["digest"]}
+        return {
+            "replication_result": _result.planned(plan),
+            "replication_plan_digest": plan["digest"],
+            # Job servers keep no files.
+            "replication_plan": markdown(plan),
+        }
     return {}
 
 

@@ -11,7 +11,7 @@ description:
   - Returns what the tasks before it in a play of the playbook C(plan) or C(apply) would change, writes it to files, and
     compares it with a reviewed plan.
   - Hands over C(replication_result) to the jobs that follow, as M(ansible.builtin.set_stats) does, for a plan that it
-    writes or refuses; and C(replication_plan_digest) for one that it writes.
+    writes or refuses; and C(replication_plan_digest) and C(replication_plan), its text, for one that it writes.
   - Runs on the controller and asks the host nothing. In a playbook of your own it fails; enable the callback plugin
     P(mailops.dovecot_replication.plan#callback) there.
 author:

@@ -245,6 +245,30 @@ def test_a_patch_that_fails(pair, controller):
     assert f"{MX2} was not patched: its turn did not come." in jobs["outcome"].output
 
 
+def test_a_plan_is_approved_and_applied(pair, controller):
+    """Denied, nothing is done; approved, just that is done; without a plan the job is refused."""
+    workflow = "Replication - plan, approve and apply"
+    settings = "/etc/dovecot/conf.d/11-replication.conf"
+    pair.shell(f"sed -i 's/process_min_avail = 1/process_min_avail = 0/' {settings}; systemctl reload dovecot")
+    seen = []
+
+    def decide(answer):
+        def approve(jobs):
+            seen.append(ran(jobs["plan"]).artifacts["replication_plan"])
+            return answer
+
+        return approve
+
+    successful, jobs = controller.launch_workflow(workflow, approve=decide(False))
+    assert not successful and list(jobs) == ["plan"]
+    assert "process_min_avail = 0" in pair.shell(f"cat {settings}").stdout
+    successful, jobs = controller.launch_workflow(workflow, approve=decide(True))
+    assert successful and "process_min_avail = 1" in pair.shell(f"cat {settings}").stdout
+    assert result_of(jobs["apply"])["playbook"] == "setup" and result_of(jobs["apply"])["ok"]
+    assert seen[0] == seen[1] and "process_min_avail" in seen[0]
+    assert "There is no plan to apply" in ran(controller.launch("Replication - apply"), "failed").output
+
+
 def test_decommission(pair, controller):
     """What a check says; test_playbooks.py does it."""
     checked = ran(controller.launch("Replication - decommission", job_type="check", replication_hosts="mx"))

@@ -3,11 +3,16 @@
 """The role monitoring on live hosts: what it tells when, whom it lets do what, and that it goes without a trace."""
 
 import json
+import os
+import shutil
+import subprocess
 import time
+import venv
 
 import pytest
 import runs
-from conftest import HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
+from conftest import API_KEY, HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
+from lab import install_packages
 from runs import changes, failures, findings_of, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
@@ -267,3 +272,75 @@ def test_from_the_fault_to_the_alert_and_back(prometheus):
         assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
     finally:
         pair.shell("systemctl stop often")
+
+
+RULEBOOK = "ansible-rulebook==1.3.2"
+
+
+@pytest.fixture
+def rulebook():
+    """The command ansible-rulebook, in an environment of its own, with the Java that it needs."""
+    place = runs.ROOT / ".build" / "rulebook"
+    if not shutil.which("java"):
+        install_packages(["openjdk-17-jre-headless"], "ansible-rulebook needs Java: install openjdk-17-jre-headless.")
+    if not (place / "bin" / "ansible-rulebook").exists():
+        venv.create(place, with_pip=True)
+        packages = [RULEBOOK, "ansible-runner", "ansible-core"]
+        subprocess.run([place / "bin" / "pip", "install", "--quiet", *packages], check=True)
+    return place / "bin" / "ansible-rulebook"
+
+
+@pytest.mark.torture
+def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook, tmp_path):
+    """Peer stopped, event, `verify` names the cause; peer back, all is well again. One host is never there."""
+    pair = tidied
+    place = pair.lab.engine(
+        "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", pair.lab.container(MX1)
+    ).stdout.strip()
+    hosts = [
+        {"name": "mx1", "url": f"http://{place}:8080", "pair": "dovecot_replication"},
+        {"name": "gone", "url": "http://127.0.0.1:1", "pair": "dovecot_replication"},
+    ]
+    variables = {"api_hosts": hosts, "api_key": API_KEY, "delay": 1}
+    (tmp_path / "vars.yml").write_text(json.dumps(variables))
+    environment = {
+        **os.environ,
+        "PATH": f"{rulebook.parent}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(runs.ROOT / ".venv" / "collections"),
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+    }
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    for source in (INVENTORY, pair.lab.inventory):
+        shutil.copy(source, inventory / f"{source.parent.name}-{source.name}")
+    log = tmp_path / "log"
+    book = runs.ROOT / "extensions" / "eda" / "rulebooks" / "verify.yml"
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [rulebook, "--rulebook", book, "--vars", tmp_path / "vars.yml", "-i", inventory],
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+        )
+
+    def shown(text, seconds=120):
+        began = time.monotonic()
+        while text not in log.read_text():
+            assert process.poll() is None and time.monotonic() - began < seconds, log.read_text()[-5000:]
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+    try:
+        shown("'host': 'gone'")
+        with pair.stopped(MX2):
+            pair.module("replicator_replicate", users=[ALICE], priority="high")
+            event = shown("'state': 'failing'")
+            verdict = shown("peer_unreachable")
+        pair.tidy()
+        well = shown("'state': 'ok'")
+        print(f"event after {event:.0f} s, verify {verdict:.0f} s later, well again {well:.0f} s after the cure")
+        assert API_KEY not in log.read_text()
+    finally:
+        process.terminate()
+        process.wait()

@@ -240,8 +240,11 @@ class Controller:
             arguments += ["-e", f"@{_write_any(directory / 'env', yaml.dump(extra, Dumper=_Dumper))}"]
         return arguments, ssh_key
 
-    def launch_workflow(self, name, **answers):
-        """Run a workflow; return whether AWX would call it successful, and its jobs by the names of their nodes."""
+    def launch_workflow(self, name, approve=None, **answers):
+        """Run a workflow; return whether AWX would call it successful, and its jobs by the names of their nodes.
+
+        :arg approve: function that decides at an approval, given the jobs so far
+        """
         workflow = self._by_name("controller_workflows")[name]
         given = answers_to(workflow["survey_spec"], answers)
         artifacts, jobs = {}, {}
@@ -251,7 +254,9 @@ class Controller:
             set_before = artifacts[node["identifier"]] = {}
             for parent in before:
                 set_before.update(artifacts[parent])
-                set_before.update(jobs[parent].artifacts)
+                set_before.update(jobs[parent].artifacts if parent in jobs else {})
+            if node["unified_job_template"]["type"] == "workflow_approval":
+                return approve(jobs)
             template = node["unified_job_template"]["name"]
             job = self.launch(template, artifacts=set_before, **{**node.get("extra_data", {}), **given})
             jobs[node["identifier"]] = job

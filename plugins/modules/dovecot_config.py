@@ -427,7 +427,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import files as config_files
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import Doveconf, find_command
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.loaded import Loaded
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration, read
 
 ARGUMENTS = {
     "config_file": {"type": "path", "default": "/etc/dovecot/dovecot.conf"},
@@ -634,7 +634,7 @@ def observe(module: AnsibleModule) -> Host:
     doveconf = Doveconf(module.run_command, config_file)
     managed = [os.path.normpath(item["path"]) for item in module.params["files"]]
     there = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
-    before = doveconf.read() if there else None
+    before = read(doveconf) if there else None
     version = doveconf.refuse_without_replicator(before.version if before else None)
     loaded = Loaded(before.base_dir()) if before else None
     return Host(
@@ -760,7 +760,7 @@ def checked(module: AnsibleModule, host: Host, before: Configuration, planned: P
     directory = tempfile.mkdtemp(prefix="dovecot_config", dir=module.tmpdir)
     try:
         config_files.stage(host.config_dir, planned.changes, directory)
-        staged = Doveconf(module.run_command, os.path.join(directory, os.path.basename(host.config_file))).read()
+        staged = read(Doveconf(module.run_command, os.path.join(directory, os.path.basename(host.config_file))))
         stale = [change.path for change in planned.changes]
         problems = config_check.check(staged, planned.demands, directory, host.config_dir, stale, before)
         return Outcome(staged, directory, [problem.replace(directory, host.config_dir) for problem in problems])
@@ -775,7 +775,7 @@ def write(module: AnsibleModule, host: Host, planned: Plan) -> None:
 
     def verify() -> None:
         if host.installed:
-            now = Doveconf(module.run_command, host.config_file).read()
+            now = read(Doveconf(module.run_command, host.config_file))
             refuse(config_check.check(now, planned.demands, host.config_dir, host.config_dir), PUT_BACK)
 
     config_files.apply(planned.changes, verify, host.loaded)

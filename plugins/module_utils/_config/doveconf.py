@@ -8,11 +8,8 @@ from typing import Callable, Dict, List, Optional, Tuple
 from ansible.module_utils.common.process import get_bin_path
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import (
-    DEFAULT_BASE_DIR,
-    Configuration,
-)
 
+DEFAULT_BASE_DIR = "/run/dovecot"
 SBIN_DIRECTORIES = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/dovecot/sbin", "/usr/local/bin", "/usr/bin"]
 # What ``AnsibleModule.run_command`` is: takes a list and returns status, output and error output.
 RunCommand = Callable[..., Tuple[int, str, str]]
@@ -128,11 +125,6 @@ class Doveconf:
                 "install it, or let the role do so with replication_install",
             )
         return self.run_command([doveconf] + self.arguments + list(arguments))
-
-    def read(self) -> Configuration:
-        """Return all that doveconf says, in one run."""
-        rc, out, err = self.run("-P")
-        return Configuration(out, (err.strip() or "doveconf ended with status %d" % rc) if rc else None)
 
     def get(self, setting: str, protocol: Optional[str] = None) -> str:
         """Return the value of one setting, such as ``base_dir`` or ``plugin/mail_replica``, as text.

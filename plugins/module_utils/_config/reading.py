@@ -10,8 +10,11 @@ import re
 from typing import Callable, Dict, List, Match, Optional, Set, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import source as config_source
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import (
+    DEFAULT_BASE_DIR,
+    Doveconf,
+)
 
-DEFAULT_BASE_DIR = "/run/dovecot"
 # Protocol sections that count although the setting `protocols` never names them.
 ALWAYS_ENABLED = ("doveadm", "lda")
 # ``# 2.3.19.1 (9b53102964): /etc/dovecot/dovecot.conf``
@@ -124,3 +127,9 @@ def _covers(section: Optional[str], protocol: str) -> bool:
     if section and section.startswith("!"):
         return section[1:] != protocol
     return section == protocol
+
+
+def read(doveconf: Doveconf) -> Configuration:
+    """Return all that doveconf says, in one run."""
+    rc, out, err = doveconf.run("-P")
+    return Configuration(out, (err.strip() or "doveconf ended with status %d" % rc) if rc else None)

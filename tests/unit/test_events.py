@@ -5,6 +5,8 @@
 import asyncio
 import runpy
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,12 @@ def test_a_reminder():
         (2, None, "failing", False),
         (5, "failing", "ok", False),
     ]
+
+
+def test_the_source_finds_the_rest_of_the_collection():
+    """ansible-rulebook knows nothing of collections when it loads a source by its path."""
+    load = f"import runpy; runpy.run_path({str(SOURCE)!r})"
+    subprocess.run([sys.executable, "-I", "-c", load], check=True)
 
 
 def events(count, **args):

@@ -4,13 +4,15 @@
 """Events about the replication of Dovecot hosts, over doveadm's HTTP API."""
 
 import asyncio
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 # ansible-rulebook loads this file by its path, so nothing of the collection can be imported before this.
-sys.path.insert(0, str(Path(__file__).resolve().parents[6]))
+# The path is that of the collection as it is installed, which may be a link.
+sys.path.insert(0, str(Path(os.path.abspath(__file__)).parents[7]))
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (  # noqa: E402
     DovecotError,

@@ -2,17 +2,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The role monitoring on live hosts: what it tells when, whom it lets do what, and that it goes without a trace."""
 
+import contextlib
+import itertools
 import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 import venv
 
 import pytest
 import runs
-from conftest import API_KEY, HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
-from lab import install_packages
+from conftest import API_KEY, EVERYONE, HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
+from lab import LabError, install_packages
 from runs import changes, failures, findings_of, succeeded
 
 pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
@@ -217,14 +220,14 @@ def test_the_rules_for_prometheus(pair):
     assert broken.returncode and "DovecotReplicationUsersFailing" in broken.stdout
 
 
-@pytest.fixture
-def prometheus(watched):
-    """The pair with the real parts on its first host, where each alert waits for a few seconds only."""
+@pytest.fixture(params=["quick"])
+def prometheus(watched, request):
+    """The pair with the real parts on its first host; where they are quick, each alert waits for a few seconds only."""
     pair = watched
     packages = "prometheus prometheus-alertmanager prometheus-node-exporter"
     pair.shell(f"DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends {packages} > /dev/null")
     quick = "".join(
-        line if "for: " not in line else line.partition(":")[0] + ": 3s\n"
+        line if "for: " not in line or request.param != "quick" else line.partition(":")[0] + ": 3s\n"
         for line in RULES.read_text().splitlines(keepends=True)
     )
     files = {"prometheus.yml": PROMETHEUS, "alertmanager.yml": ALERTMANAGER, "rules.yml": quick}
@@ -272,6 +275,61 @@ def test_from_the_fault_to_the_alert_and_back(prometheus):
         assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
     finally:
         pair.shell("systemctl stop often")
+
+
+# What happens to a pair that is in order, and for how many seconds.
+ORDINARY = [("mail to both hosts", 600), ("a restart of both hosts", 90), ("a drain", 90), ("a failover", 120)]
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("prometheus", ["as they are"], indirect=True)
+def test_no_false_alarm(prometheus):
+    """Under load, at a restart, on hold and with a peer that is down for two minutes nothing is told but what is so."""
+    pair = prometheus
+    stop, delivered = threading.Event(), []
+
+    def deliver(host):
+        for number in itertools.count():
+            if stop.wait(0.5):
+                break
+            with contextlib.suppress(LabError):
+                pair.deliver(EVERYONE[number % 2 if host == MX1 else 2 + number % 2], host)
+                delivered.append(host)
+
+    def firing():
+        """The alerts that are pending or firing, by name."""
+        answer = pair.shell(
+            'python3 -c "import urllib.request; print(urllib.request.urlopen('
+            "'http://127.0.0.1:9090/api/v1/alerts').read().decode())\""
+        ).stdout
+        return {(alert["labels"]["alertname"], alert["state"]) for alert in json.loads(answer)["data"]["alerts"]}
+
+    threads = [threading.Thread(target=deliver, args=[host]) for host in HOSTS]
+    for thread in threads:
+        thread.start()
+    seen = {}
+    try:
+        succeeded(pair.play("verify", replication_probe_user=ALICE))
+        for what, seconds in ORDINARY:
+            begun = time.monotonic()
+            if what.startswith("a restart"):
+                for host in HOSTS:
+                    pair.shell("systemctl restart dovecot", host)
+            if what == "a drain":
+                succeeded(pair.play("drain"))
+            with pair.stopped(MX2) if what == "a failover" else contextlib.nullcontext():
+                while time.monotonic() - begun < seconds:
+                    seen.setdefault(what, set()).update(firing())
+                    time.sleep(5)
+            if what == "a drain":
+                succeeded(pair.play("drain", replication_hold=False))
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    print(len(delivered), {what: sorted(alerts) for what, alerts in seen.items()})
+    assert not {alert for alerts in seen.values() for alert in alerts if alert[1] == "firing"}
+    assert pair.shell(f"cat {RECEIVED}", check=False).stdout == ""
 
 
 RULEBOOK = "ansible-rulebook==1.3.2"

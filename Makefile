@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units sanity integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
+.PHONY: help venv lint units coverage sanity integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -27,6 +27,13 @@ lint: venv ## check style, types, YAML, Ansible content, changelog and licences
 
 units: venv ## run the unit tests
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest tests/unit
+
+coverage: venv ## list the lines of plugins/ that no unit test runs; what talks to Dovecot is for the integration tests
+	$(RUN) python -m pip install --quiet --disable-pip-version-check coverage~=7.17
+	mkdir -p .build
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" COVERAGE_FILE=.build/coverage \
+		coverage run --branch --include 'plugins/*,extensions/eda/*' -m pytest -q tests/unit
+	$(RUN) COVERAGE_FILE=.build/coverage coverage report --skip-covered --show-missing --sort cover
 
 sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core
 	$(RUN) python tests/tools/sanity.py $(SANITY)

@@ -444,6 +444,71 @@ usermod -a -G mailusers vmail
         {"panel/main.conf": (BASE + AUTH).replace("\n", "\r\n")},
         prepare="ln -sf panel/main.conf /etc/dovecot/dovecot.conf\n",
     ),
+    "home_by_a_setting": Shape(
+        "homes by mail_home, accounts that have none",
+        {"dovecot.conf": BASE + AUTH + "mail_home = /srv/vmail/%Ld/%Ln\n"},
+        accounts=f"sed -i 's#/srv/vmail/.*#::#' {PASSWD_FILE}\n",
+    ),
+    "doveadm_as_the_owner": Shape(
+        "doveadm's service as the owner of all mail, as Dovecot's own guide has it",
+        {"dovecot.conf": BASE + AUTH + "service doveadm {\n  user = vmail\n}\nlock_method = dotlock\n"},
+    ),
+    "quoted": Shape(
+        "values in quotes, with what begins a comment elsewhere",
+        {
+            "dovecot.conf": BASE.replace("maildir:~/Maildir", '"maildir:~/Maildir"')
+            + AUTH
+            + 'login_greeting = "Mail # here"\nmail_plugins = "quota zlib"\nprotocol imap {\n'
+            + '  mail_plugins = "quota imap_quota zlib"\n}\nplugin {\n'
+            + '  quota = "count:User # quota"\n  quota_vsizes = yes\n}\n'
+        },
+    ),
+    "latin_1_without_a_last_line_end": Shape(
+        "comments in Latin-1, and no line end at the end of the file",
+        {"dovecot.conf": "# Postf\udce4cher\n" + BASE + AUTH + "mail_plugins = zlib # f\udcfcr alle"},
+    ),
+    "linked_config_directory": Shape(
+        "/etc/dovecot is a link to where the configuration is kept",
+        {"dovecot.conf": PARTS, "conf.d/10-all.conf": BASE + AUTH},
+        prepare="test -L /etc/dovecot || { rm -rf /srv/etc-dovecot; mv /etc/dovecot /srv/etc-dovecot; "
+        "ln -s /srv/etc-dovecot /etc/dovecot; }\n",
+        clean="rm -rf /srv/etc-dovecot",
+    ),
+    "archive": Shape(
+        "a second namespace of the user's own in another format",
+        {
+            "dovecot.conf": BASE
+            + AUTH
+            + "namespace inbox {\n  inbox = yes\n  separator = /\n}\n"
+            + "namespace archive {\n  prefix = Archive/\n  separator = /\n  location = mdbox:~/archive\n"
+            + "  subscriptions = no\n}\n"
+        },
+    ),
+    "by_hand_over_tls": Shape(
+        "a pair made by hand over TLS, with the certificates of the hosts",
+        {
+            "dovecot.conf": BASE.replace("ssl = no\n", "ssl = yes\nssl_cert = </etc/ssl/certs/ssl-cert-lab.pem\n")
+            + "ssl_key = </etc/ssl/private/ssl-cert-lab.key\nssl_client_ca_file = /srv/corpus/both.pem\n"
+            + AUTH
+            + "mail_plugins = $mail_plugins notify replication\n"
+            + (BY_HAND % {"port": 12345})
+            .replace("inet_listener {", "inet_listener {\n    ssl = yes")
+            .replace("tcp:%(peer)s", "tcps:%(peer)s")
+        },
+        {"replication_scheme": "tcps", "replication_tls_ca_file": "/srv/corpus/both.pem"},
+        refused="dovecot.conf line ",
+        cure={"replication_take_over": True},
+        accounts="""for host in mx1 mx2; do
+  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=$host.example.org \\
+    -addext subjectAltName=DNS:$host.example.org -keyout /srv/corpus/$host.key -out /srv/corpus/$host.pem 2>/dev/null
+done
+cat /srv/corpus/mx1.pem /srv/corpus/mx2.pem > /srv/corpus/both.pem
+""",
+        prepare="cp /srv/corpus/$(hostname -s).pem /etc/ssl/certs/ssl-cert-lab.pem\n"
+        "cp /srv/corpus/$(hostname -s).key /etc/ssl/private/ssl-cert-lab.key\n",
+        clean="rm -f /etc/ssl/certs/ssl-cert-lab.pem /etc/ssl/private/ssl-cert-lab.key",
+        by_host=True,
+    ),
     "quota_in_sql": Shape(
         "a quota in SQL on each host",
         {

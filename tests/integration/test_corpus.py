@@ -20,7 +20,8 @@ from runs import ARRIVAL_SECONDS, ROOT, arrived, changes, deliver, failures, fin
 
 ALICE, BOB = ACCOUNTS
 KEPT = "/srv/dovecot-of-the-lab.tar"
-LISTED = "/etc/dovecot /srv/corpus"
+# The first one may be a link.
+LISTED = "/etc/dovecot/ /srv/corpus"
 # Dovecot, and what shapes run beside it.
 STOP = "systemctl stop dovecot lab-ldap lab-other 2>/dev/null || true"
 TABLE = ROOT / "docs" / "layouts.md"
@@ -91,7 +92,7 @@ def put(pair, shape):
         files = {f"/etc/dovecot/{name}": text for name, text in shape.files.items()}
         for path, text in {**files, PASSWD_FILE: PASSWD}.items():
             text = text % {"peer": peer} if shape.by_host else text
-            encoded = base64.b64encode(text.encode()).decode()
+            encoded = base64.b64encode(text.encode("utf-8", "surrogateescape")).decode()
             lines.append(f"mkdir -p {os.path.dirname(path)}; echo {encoded} | base64 -d > {path}")
         lines += [shape.accounts if host == MX1 else ""]
         pair.lab.execute(host, "sh", "-eu", stdin="\n".join(lines))
@@ -153,9 +154,13 @@ def run_of(pair, shape, row):
     foreseen = changes(succeeded(pair.play("setup", "--check", **variables)))
     assert state(pair) == before
     row["check"] = True
-    done = succeeded(pair.play("setup", **{**variables, "replication_verify": not shape.adopted}))
-    assert set(foreseen) <= set(changes(done)) and handed_over(done)["ok"]
-    if shape.adopted:
+    done = pair.play("setup", **{**variables, "replication_verify": not shape.adopted})
+    # Dovecot 2.3.19 makes an INBOX on each host when both sync a user for the first time at once; adopt is the cure.
+    found = [] if shape.adopted else findings_of(done)
+    both_made_it = any(finding["id"] == "mailbox_made_twice" for finding in found)
+    assert both_made_it or succeeded(done) and handed_over(done)["ok"]
+    assert set(foreseen) <= set(changes(done))
+    if shape.adopted or both_made_it:
         succeeded(pair.play("adopt"))
         done = succeeded(pair.play("verify", **variables))
     found = findings_of(done)

@@ -34,7 +34,7 @@ PLAY = """
     - role: mailops.dovecot_replication.monitoring
 """
 # Takes mails as sendmail does.
-SENDMAIL = f"printf '#!/bin/sh\\ncat >> {RECEIVED}\\n' > /usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail"
+SENDMAIL = f"rm -f /usr/sbin/sendmail; printf '#!/bin/sh\\ncat >> {RECEIVED}\\n' > /usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail"
 # Has the collector remember that a user has failed for 15 minutes.
 PAST_FAILURES = f"""
 import importlib.machinery, time
@@ -85,11 +85,17 @@ def monitor(pair, play, *options, **variables):
     return runs.play(pair.lab, INVENTORY, play, *options, "-e", json.dumps(variables))
 
 
+@pytest.fixture(scope="module")
+def monitored(pair, play):
+    """The pair is watched from the first test that wants it on."""
+    succeeded(monitor(pair, play))
+    yield
+    succeeded(monitor(pair, play, monitoring_state="absent"))
+
+
 @pytest.fixture
-def watched(tidied, play):
-    succeeded(monitor(tidied, play))
-    yield tidied
-    succeeded(monitor(tidied, play, monitoring_state="absent"))
+def watched(monitored, tidied):
+    return tidied
 
 
 def ask(pair, *options, host=MX1):
@@ -275,90 +281,6 @@ def test_from_the_fault_to_the_alert_and_back(prometheus):
         assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
     finally:
         pair.shell("systemctl stop often")
-
-
-# Nagios with one service, which it checks each second as its own user.
-NAGIOS = """
-cfg_file=/var/tmp/nagios/objects.cfg
-log_file=/var/tmp/nagios/log
-status_file=/var/tmp/nagios/status
-object_cache_file=/var/tmp/nagios/cache
-temp_file=/var/tmp/nagios/temp
-temp_path=/var/tmp/nagios
-check_result_path=/var/tmp/nagios
-lock_file=/var/tmp/nagios/lock
-nagios_user=nagios
-nagios_group=nagios
-interval_length=1
-status_update_interval=1
-"""
-NAGIOS_OBJECTS = f"""
-define command {{
-  command_name check_dovecot_replication
-  command_line {COLLECTOR} --check
-}}
-define timeperiod {{
-  timeperiod_name always
-  alias always
-}}
-define contact {{
-  contact_name root
-  host_notifications_enabled 0
-  service_notifications_enabled 0
-  host_notification_period always
-  service_notification_period always
-  host_notification_commands check_dovecot_replication
-  service_notification_commands check_dovecot_replication
-}}
-define host {{
-  host_name mx1
-  address 127.0.0.1
-  max_check_attempts 1
-  contacts root
-}}
-define service {{
-  host_name mx1
-  service_description replication
-  check_command check_dovecot_replication
-  check_interval 1
-  retry_interval 1
-  max_check_attempts 3
-  check_period always
-  contacts root
-}}
-"""
-
-
-@pytest.mark.torture
-def test_nagios_runs_the_check(watched):
-    """Debian's nagios4, as its own user, sees a failing user come and go."""
-    pair = watched
-    pair.shell(
-        "DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends nagios4-core > /dev/null; "
-        "systemctl stop nagios4; install -d -o nagios -g nagios /var/tmp/nagios"
-    )
-    for name, text in {"nagios.cfg": NAGIOS, "objects.cfg": NAGIOS_OBJECTS}.items():
-        pair.lab.execute(MX1, "tee", f"/var/tmp/nagios/{name}", stdin=text)
-    pair.shell("systemd-run -q --collect --unit lab-nagios -p User=nagios nagios4 /var/tmp/nagios/nagios.cfg")
-
-    def says(state, words):
-        look = f"grep -A60 '^servicestatus' /var/tmp/nagios/status | grep -q 'plugin_output={words}'"
-        hard = "grep -A60 '^servicestatus' /var/tmp/nagios/status | grep -qx '.*state_type=1'"
-        current = f"grep -A60 '^servicestatus' /var/tmp/nagios/status | grep -qx '.*current_state={state}'"
-        pair.shell(f'timeout 60 sh -c "until {look} && {hard} && {current}; do sleep 0.5; done"')
-
-    try:
-        says(0, "OK - 4 users, none fails")
-        with pair.stopped(MX2):
-            pair.module("replicator_replicate", users=[ALICE], priority="high")
-            time.sleep(1)
-            ask(pair)
-            says(1, "WARNING - The syncs of users fail: 1 of 4 users")
-        pair.tidy()
-        ask(pair)
-        says(0, "OK - 4 users, none fails")
-    finally:
-        pair.shell("systemctl stop lab-nagios")
 
 
 # What happens to a pair that is in order, and for how many seconds.

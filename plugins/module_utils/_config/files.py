@@ -36,7 +36,10 @@ FILES = "files"
 MASK = "********"
 SECRETS_HEADER = "# Managed by Ansible. Only root may read this file.\n"
 BLOCK_BEGIN, BLOCK_END = "# BEGIN mailops.dovecot_replication", "# END mailops.dovecot_replication"
-BLOCK = re.compile(("^%s$.*?^%s$\n?" % (BLOCK_BEGIN, BLOCK_END)).encode(), re.MULTILINE | re.DOTALL)
+# At the end of a file that had no line end there it has none, either, and takes with it the one before it.
+BLOCK = re.compile(
+    ("\n^{0}$.*?^{1}\\Z|^{0}$.*?^{1}$\n?".format(BLOCK_BEGIN, BLOCK_END)).encode(), re.MULTILINE | re.DOTALL
+)
 SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
@@ -156,9 +159,9 @@ def with_block(content: bytes, settings: str) -> bytes:
     rest = BLOCK.sub(b"", content)
     if not settings.strip():
         return rest
-    if rest and not rest.endswith(b"\n"):
-        rest += b"\n"
-    return rest + ("%s\n%s\n%s\n" % (BLOCK_BEGIN, settings.strip("\n"), BLOCK_END)).encode("utf-8")
+    before, after = (b"\n", b"") if rest and not rest.endswith(b"\n") else (b"", b"\n")
+    block = "%s\n%s\n%s" % (BLOCK_BEGIN, settings.strip("\n"), BLOCK_END)
+    return rest + before + block.encode("utf-8") + after
 
 
 def block_of(content: bytes) -> str:

@@ -231,7 +231,11 @@ def test_a_block_comes_and_goes(content):
 
 
 def test_a_block_at_the_end_of_an_unfinished_line():
-    assert config_files.with_block(b"a = 1", "b = 2").startswith(b"a = 1\n# BEGIN ")
+    with_one = config_files.with_block(b"a = 1", "b = 2")
+    assert with_one.startswith(b"a = 1\n# BEGIN ") and not with_one.endswith(b"\n")
+    assert config_files.with_block(with_one, "b = 2") == with_one and config_files.with_block(with_one, "") == b"a = 1"
+    # What somebody has written below it is kept.
+    assert config_files.with_block(with_one + b"\nc = 3", "") == b"a = 1\nc = 3"
 
 
 def test_the_diff_of_a_block_shows_nothing_else():

@@ -34,7 +34,8 @@ PLAY = """
     - role: mailops.dovecot_replication.monitoring
 """
 # Takes mails as sendmail does.
-SENDMAIL = f"rm -f /usr/sbin/sendmail; printf '#!/bin/sh\\ncat >> {RECEIVED}\\n' > /usr/sbin/sendmail; chmod 755 /usr/sbin/sendmail"
+TAKER = f"printf '#!/bin/sh\\ncat >> {RECEIVED}\\n' > /usr/sbin/sendmail"
+SENDMAIL = f"rm -f /usr/sbin/sendmail; {TAKER}; chmod 755 /usr/sbin/sendmail"
 # Has the collector remember that a user has failed for 15 minutes.
 PAST_FAILURES = f"""
 import importlib.machinery, time

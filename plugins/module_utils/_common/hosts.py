@@ -4,16 +4,27 @@
 
 import ipaddress
 import socket
+import time
 from typing import List
+
+# Seconds before the resolver is asked once more.
+PAUSE = 1.0
 
 
 def addresses_of(name: str) -> List[str]:
     """Return the addresses of a host, a sorted list, empty when it cannot be looked up."""
-    try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
-        return []
-    return sorted({str(address[0]) for *dummy, address in found})
+    for pause in (PAUSE, 0.0):
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+            return sorted({str(address[0]) for *dummy, address in found})
+        except socket.gaierror as error:
+            if error.errno != socket.EAI_AGAIN:
+                break
+            # The resolver says that it may know in a moment.
+            time.sleep(pause)
+        except UnicodeError:
+            break
+    return []
 
 
 def is_own(address: str) -> bool:

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Why the sync of a user fails, by what Dovecot logs of it. Pure. PRIVATE to this collection.
 
-Often the reason is in the log of the peer, where mail is saved. All were seen on live hosts but for the quota of a file
-system, which has the text of the system. Dovecot checks no quota of its own in a sync.
+Often the reason is in the log of the peer, where mail is saved. All were seen on live hosts; the quota of a file system
+by an error that strace put into Dovecot's system calls. Dovecot checks no quota of its own in a sync.
 """
 
 import re

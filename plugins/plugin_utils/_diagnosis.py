@@ -17,6 +17,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
     OWN_FILES as SETTINGS_FILES,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _causes
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import ANY_ADDRESS, SYNC_COMMANDS
 
 # ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could stop it.
 ERROR, WARNING = "error", "warning"
@@ -74,7 +75,6 @@ QUEUE_FIXED = (2, 3, 20)
 # So many lines of the logs are quoted.
 QUOTED = 2
 LISTS_NOBODY = "doveadm user '*' prints nothing"
-NEEDED_COMMANDS = ("sync", "dsync-server")
 
 RULES: List[Rule] = []
 PAIR_RULES: List[Rule] = []
@@ -273,7 +273,7 @@ def _peer_not_told(host: Host) -> Found:
 def _commands_not_allowed(host: Host) -> Found:
     setting = _setting(host, "doveadm_allowed_commands")
     allowed = [word.strip() for word in setting["value"].replace(",", " ").split()]
-    if allowed and set(NEEDED_COMMANDS).difference(allowed):
+    if allowed and set(SYNC_COMMANDS).difference(allowed):
         yield {
             "evidence": f"doveadm_allowed_commands is {_is(setting)}",
             "cure": _cure_of(host, setting["place"]),
@@ -512,7 +512,6 @@ STAGES = {
 
 
 LISTENER_ADDRESS = "service/doveadm/inet_listener/replication/address"
-EVERYWHERE = {"*", "::", "0.0.0.0"}
 ADDRESS = re.compile(r"[0-9.]+\Z|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+\Z")
 
 
@@ -529,8 +528,13 @@ def _listens_elsewhere(host: Host) -> Found:
     bound = set(setting["value"].replace(",", " ").split())
     caller: Mapping[str, Any] = host.peer.seen.get("peer", {}) if host.peer else {}
     # A name among them could be any address.
-    known = bool(bound) and all(map(ADDRESS.match, bound - EVERYWHERE))
-    if caller.get("stage") == "connect" and known and not bound & (EVERYWHERE | set(caller["addresses"])):
+    known = bool(bound) and all(map(ADDRESS.match, bound.difference(ANY_ADDRESS)))
+    if (
+        caller.get("stage") == "connect"
+        and known
+        and not bound.intersection(ANY_ADDRESS)
+        and not bound.intersection(caller["addresses"])
+    ):
         yield {
             "evidence": f"{setting['setting']} is {_is(setting)}, and {caller['host']} is "
             f"{enumerated(caller['addresses'])}",

@@ -224,30 +224,34 @@ class Side(NamedTuple):
         return self.replication_install and self.is_present and self.observed["dovecot_version"] is None
 
     @property
+    def service(self) -> Dict[str, Any]:
+        """What the running Dovecot answered, empty where it was not asked."""
+        return self.observed.get("service") or {}
+
+    @property
     def is_in_service(self) -> bool:
         """Whether the replicator has answered, and the userdb has listed its users."""
-        service = self.observed.get("service") or {}
-        return service.get("users") is not None and service["replicator_problem"] is None
+        return self.service.get("users") is not None and self.service["replicator_problem"] is None
 
     @property
     def listing_refused(self) -> Optional[str]:
         """What the running Dovecot says of a userdb that does not list its users, None where it was not asked."""
-        return (self.observed.get("service") or {}).get("cannot_list")
+        return self.service.get("cannot_list")
 
     @property
     def mail_is_by_setting(self) -> bool:
         """Whether the userdb leaves it to mail_location where the mail of users is; false where that is not known."""
-        return (self.observed.get("service") or {}).get("mail_by_userdb") is False
+        return self.service.get("mail_by_userdb") is False
 
     @property
     def chrooted(self) -> List[str]:
         """Some users whose mail processes run in a chroot."""
-        return (self.observed.get("service") or {}).get("chrooted") or []
+        return self.service.get("chrooted") or []
 
     @property
     def not_asked(self) -> List[str]:
         """What the running Dovecot could not be asked, although there is one, sentences."""
-        service = self.observed.get("service") or {}
+        service = self.service
         asked = service.get("users") is not None or self.listing_refused
         if not service or asked or self.dovecot_version is None or not self.replication_require_iteration:
             return []

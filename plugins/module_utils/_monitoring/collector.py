@@ -27,21 +27,27 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monit
     exposition,
     of_replicator,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.settings import (
+    CONFIG,
+    LAST,
+    MAIL,
+    PAST,
+    TOLD,
+    below,
+    read_settings,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.snapshot import (
     Snapshot,
     snapshot_of,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.socket_client import SocketClient
 
-CONFIG = "/etc/dovecot-replication-monitoring.json"
 SERVICE = "Dovecot_replication"
 OK, IS_WARNING, IS_CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 # How far back a look at the past goes.
 HISTORY = 6 * 3600
 TIMEOUT = 10.0
-# Below state_dir: the last Reading, all of the last 30 days, the conditions that a mail has told, and that mail.
-LAST, PAST, TOLD, MAIL = "last.json", "history", "told", "mail"
 # A Reading that is so many seconds old says nothing about now.
 OLD = 200
 TIMER = "dovecot-replication-monitoring.timer"
@@ -174,10 +180,6 @@ def tell_changes(settings: Mapping[str, Any], told: Sequence[Told]) -> None:
         write_whole(told_file, names)
 
 
-def below(settings: Mapping[str, Any], name: str) -> str:
-    return os.path.join(settings["state_dir"], name)
-
-
 def past(settings: Mapping[str, Any], now: Snapshot) -> List[Snapshot]:
     """Return the Snapshots of the last hours before this one."""
     return ring.recall(below(settings, PAST), now.time - 1, HISTORY)
@@ -187,7 +189,7 @@ def collect(settings: Mapping[str, Any]) -> None:
     """Read the replicator, and write down what was read, the metrics and the mail that the settings ask for."""
     reading = look(settings)
     now = reading.snapshot
-    history = past(settings, now)
+    history = past(settings, now) if settings.get("mail_to") else []
     ring.remember(below(settings, PAST), now)
     write_whole(below(settings, LAST), json.dumps(dict(reading._asdict(), snapshot=now._asdict())))
     if settings.get("textfile"):
@@ -219,10 +221,10 @@ def main(arguments: Sequence[str]) -> int:
     kinds.add_argument("--checkmk", action="store_true", help="answer as a local check of Checkmk")
     kinds.add_argument("--json", action="store_true", help="answer in JSON")
     options = parser.parse_args(arguments)
+    asked = options.check or options.checkmk or options.json
     try:
-        with open(options.config) as stream:
-            settings = json.load(stream)
-        if not (options.check or options.checkmk or options.json):
+        settings = read_settings(options.config)
+        if not asked:
             collect(settings)
             return OK
         reading = look(settings) if options.now else last_reading(settings, time.time())
@@ -230,7 +232,7 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         settings, history = {}, []
         reading = Reading(Snapshot(time=int(time.time())), None, [], "%s: %s" % (type(error).__name__, error))
-        if not (options.check or options.checkmk or options.json):
+        if not asked:
             sys.stderr.write(reading.problem + "\n")
             return UNKNOWN
     return answer(options, settings, reading, history)

@@ -62,7 +62,8 @@ def _many_failing(now: Snapshot, settings: Mapping[str, Any]) -> str:
 
 
 def _standing(now: Snapshot, settings: Mapping[str, Any]) -> str:
-    return "%d users are queued and no sync is running" % now.queued if now.queued and not now.running else ""
+    stands = now.queued and not now.running and not now.on_hold
+    return "%d users are queued and no sync is running" % now.queued if stands else ""
 
 
 def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
@@ -72,7 +73,7 @@ def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
 
 def _overdue(now: Snapshot, settings: Mapping[str, Any]) -> str:
     interval = settings.get("full_sync_interval")
-    if not interval or now.oldest_full_sync is None:
+    if not interval or now.oldest_full_sync is None or now.on_hold:
         return ""
     age = now.time - now.oldest_full_sync
     return "the oldest one is %d hours old" % (age // HOURS) if age > interval + GRACE else ""
@@ -110,7 +111,7 @@ CONDITIONS = [
         "sum without (priority) (dovecot_replicator_queued_users) > 0 "
         "and sum without (type) (dovecot_replicator_running_syncs) == 0 and dovecot_replicator_on_hold == 0",
         "Changes are queued and no sync is started.",
-        lambda now, settings: "" if now.on_hold else _standing(now, settings),
+        _standing,
         lasts=True,
     ),
     Condition(
@@ -154,7 +155,7 @@ CONDITIONS = [
         "> dovecot_replicator_full_sync_interval_seconds + %d and dovecot_replicator_full_sync_interval_seconds > 0 "
         "and dovecot_replicator_on_hold == 0" % GRACE,
         "The regular full syncs are late. This holds on a host that takes no mail, too.",
-        lambda now, settings: "" if now.on_hold else _overdue(now, settings),
+        _overdue,
     ),
     Condition(
         "DovecotReplicationUsersMissing",

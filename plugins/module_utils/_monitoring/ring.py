@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The last 30 days of a replicator in a file of fixed size, 1.4 MB. PRIVATE to this collection.
+"""The last 30 days of a replicator in a file of fixed size, 1.6 MB. PRIVATE to this collection.
 
 Each minute has a place of its own, which is written again 30 days later. A record has a checksum: one that was written
 by half is no record, and the others stay as they are.

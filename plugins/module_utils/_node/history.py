@@ -1,16 +1,17 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the collector of the role monitoring remembers of a host. PRIVATE to this collection."""
+"""What the collector of the role monitoring knows of a host. PRIVATE to this collection."""
 
-import json
-import os
 import time
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring import ring
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.settings import (
+    PAST,
+    below,
+    read_settings,
+)
 
-# What the role has told the collector.
-SETTINGS = "/etc/dovecot-replication-monitoring.json"
 SECONDS = 30 * 86400
 # A picture has as many.
 POINTS = 120
@@ -19,10 +20,14 @@ POINTS = 120
 def settings() -> Dict[str, Any]:
     """Return the settings of the collector, empty where there is none."""
     try:
-        with open(SETTINGS) as stream:
-            return dict(json.load(stream))
-    except (IOError, OSError, ValueError):
+        return read_settings()
+    except (OSError, ValueError):
         return {}
+
+
+def metrics_dir() -> Optional[str]:
+    """Return where verify writes metrics, None where the role monitoring has set up nothing of the kind."""
+    return settings().get("textfile_dir") or None
 
 
 def remembered() -> List[Dict[str, Any]]:
@@ -30,7 +35,7 @@ def remembered() -> List[Dict[str, Any]]:
     known = settings()
     if "state_dir" not in known:
         return []
-    snapshots = ring.recall(os.path.join(known["state_dir"], "history"), int(time.time()), SECONDS)
+    snapshots = ring.recall(below(known, PAST), int(time.time()), SECONDS)
     return [
         {
             "time": one.time,

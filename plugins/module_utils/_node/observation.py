@@ -6,7 +6,6 @@ Nothing here judges: the controller does, which has the observations of both hos
 and lists are limited in length. RETURN of the module node_info describes them.
 """
 
-import grp
 import os
 import pwd
 import re
@@ -14,13 +13,13 @@ import stat
 import time
 from typing import Any, Callable, Collection, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.accounts import group_name, user_name
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import plugins
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration, words
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.source import Section
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import peer as peer_login
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.replica import parse_replica
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import error_log
@@ -182,16 +181,9 @@ def _on_disk(path: str) -> Described:
     return {
         "exists": True,
         "mode": "%04o" % stat.S_IMODE(status.st_mode),
-        "owner": _name_of(pwd.getpwuid, status.st_uid),
-        "group": _name_of(grp.getgrgid, status.st_gid),
+        "owner": user_name(status.st_uid),
+        "group": group_name(status.st_gid),
     }
-
-
-def _name_of(look_up: Callable[[int], Any], number: int) -> str:
-    try:
-        return look_up(number)[0]
-    except KeyError:
-        return str(number)
 
 
 class Owner(NamedTuple):
@@ -341,11 +333,6 @@ def queue(client: Any, limit: int, on_hold: bool, sleep: Callable[[float], None]
         "standing": excerpt(sorted(standing), limit),
         "statuses": statuses,
     }
-
-
-def metrics_dir() -> Optional[str]:
-    """Return where verify writes metrics, None where the role monitoring has set up nothing of the kind."""
-    return history.settings().get("textfile_dir") or None
 
 
 def recent_errors(base_dir: str, timeout: float, about: Collection[str], since: float, limit: int) -> List[str]:

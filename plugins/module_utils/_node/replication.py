@@ -19,7 +19,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import observation
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import (
     Described,
     Owner,
@@ -72,7 +72,7 @@ def observe(session: Session) -> Described:
         settings=observation.settings(configuration),
         listeners=[dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
         userdb=userdb,
-        metrics_dir=observation.metrics_dir(),
+        metrics_dir=history.metrics_dir(),
         replicator=replicator,
         sample=[name for name in sampled if name in found],
         peer=observation.peer(configuration, of_users, params["timeout"], session.module.run_command),

@@ -539,7 +539,8 @@ def _many_failing(now: Snapshot, settings: Mapping[str, Any]) -> str:
 
 
 def _standing(now: Snapshot, settings: Mapping[str, Any]) -> str:
-    return "%d users are queued and no sync is running" % now.queued if now.queued and not now.running else ""
+    stands = now.queued and not now.running and not now.on_hold
+    return "%d users are queued and no sync is running" % now.queued if stands else ""
 
 
 def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
@@ -549,7 +550,7 @@ def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
 
 def _overdue(now: Snapshot, settings: Mapping[str, Any]) -> str:
     interval = settings.get("full_sync_interval")
-    if not interval or now.oldest_full_sync is None:
+    if not interval or now.oldest_full_sync is None or now.on_hold:
         return ""
     age = now.time - now.oldest_full_sync
     return "the oldest one is %d hours old" % (age // HOURS) if age > interval + GRACE else ""
@@ -587,7 +588,7 @@ CONDITIONS = [
         "sum without (priority) (dovecot_replicator_queued_users) > 0 "
         "and sum without (type) (dovecot_replicator_running_syncs) == 0 and dovecot_replicator_on_hold == 0",
         "Changes are queued and no sync is started.",
-        lambda now, settings: "" if now.on_hold else _standing(now, settings),
+        _standing,
         lasts=True,
     ),
     Condition(
@@ -631,7 +632,7 @@ CONDITIONS = [
         "> dovecot_replicator_full_sync_interval_seconds + %d and dovecot_replicator_full_sync_interval_seconds > 0 "
         "and dovecot_replicator_on_hold == 0" % GRACE,
         "The regular full syncs are late. This holds on a host that takes no mail, too.",
-        lambda now, settings: "" if now.on_hold else _overdue(now, settings),
+        _overdue,
     ),
     Condition(
         "DovecotReplicationUsersMissing",
@@ -831,6 +832,26 @@ def exposition(samples: Sequence[Sample]) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+# _monitoring/settings.py
+
+
+# The role monitoring writes it.
+CONFIG = "/etc/dovecot-replication-monitoring.json"
+# The last Reading, all of the last 30 days, the conditions that a mail has told, and that mail.
+LAST, PAST, TOLD, MAIL = "last.json", "history", "told", "mail"
+
+
+def read_settings(path: str = CONFIG) -> Dict[str, Any]:
+    """Return the settings; raise OSError or ValueError where there are none."""
+    with open(path) as stream:
+        return dict(json.load(stream))
+
+
+def below(settings: Mapping[str, Any], name: str) -> str:
+    """Return the path of what the collector writes; raise KeyError where the settings name no directory."""
+    return os.path.join(settings["state_dir"], name)
 
 
 # _common/rights.py
@@ -1204,15 +1225,12 @@ class SocketClient(ReplicatorClient):
 # _monitoring/collector.py
 
 
-CONFIG = "/etc/dovecot-replication-monitoring.json"
 SERVICE = "Dovecot_replication"
 OK, IS_WARNING, IS_CRITICAL, UNKNOWN = range(4)
 WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 # How far back a look at the past goes.
 HISTORY = 6 * 3600
 TIMEOUT = 10.0
-# Below state_dir: the last Reading, all of the last 30 days, the conditions that a mail has told, and that mail.
-LAST, PAST, TOLD, MAIL = "last.json", "history", "told", "mail"
 # A Reading that is so many seconds old says nothing about now.
 OLD = 200
 TIMER = "dovecot-replication-monitoring.timer"
@@ -1345,10 +1363,6 @@ def tell_changes(settings: Mapping[str, Any], told: Sequence[Told]) -> None:
         write_whole(told_file, names)
 
 
-def below(settings: Mapping[str, Any], name: str) -> str:
-    return os.path.join(settings["state_dir"], name)
-
-
 def past(settings: Mapping[str, Any], now: Snapshot) -> List[Snapshot]:
     """Return the Snapshots of the last hours before this one."""
     return recall(below(settings, PAST), now.time - 1, HISTORY)
@@ -1358,7 +1372,7 @@ def collect(settings: Mapping[str, Any]) -> None:
     """Read the replicator, and write down what was read, the metrics and the mail that the settings ask for."""
     reading = look(settings)
     now = reading.snapshot
-    history = past(settings, now)
+    history = past(settings, now) if settings.get("mail_to") else []
     remember(below(settings, PAST), now)
     write_whole(below(settings, LAST), json.dumps(dict(reading._asdict(), snapshot=now._asdict())))
     if settings.get("textfile"):
@@ -1390,10 +1404,10 @@ def main(arguments: Sequence[str]) -> int:
     kinds.add_argument("--checkmk", action="store_true", help="answer as a local check of Checkmk")
     kinds.add_argument("--json", action="store_true", help="answer in JSON")
     options = parser.parse_args(arguments)
+    asked = options.check or options.checkmk or options.json
     try:
-        with open(options.config) as stream:
-            settings = json.load(stream)
-        if not (options.check or options.checkmk or options.json):
+        settings = read_settings(options.config)
+        if not asked:
             collect(settings)
             return OK
         reading = look(settings) if options.now else last_reading(settings, time.time())
@@ -1401,7 +1415,7 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, ValueError, KeyError, TypeError) as error:
         settings, history = {}, []
         reading = Reading(Snapshot(time=int(time.time())), None, [], "%s: %s" % (type(error).__name__, error))
-        if not (options.check or options.checkmk or options.json):
+        if not asked:
             sys.stderr.write(reading.problem + "\n")
             return UNKNOWN
     return answer(options, settings, reading, history)

@@ -64,8 +64,8 @@ samples: venv ## write the tables and outputs in docs/ that come from test runs,
 role-docs: venv ## write the defaults and the variables in the README of the role from its argument_specs.yml
 	$(RUN) python tests/tools/role_docs.py
 
-monitoring: venv ## write the collector of the role monitoring, and rules, tests and dashboard in extensions/monitoring
-	$(RUN) python tests/tools/collector.py
+monitoring: venv ## write the programs that the roles install on hosts, and rules, tests and dashboard in extensions/monitoring
+	$(RUN) python tests/tools/standalone.py
 	$(RUN) python tests/tools/monitoring.py
 
 torture: venv ## what takes too long for test, resumable: faults, load, secrets, every Dovecot; TORTURE="TEXT ..." for some

@@ -15,6 +15,7 @@ LOOKING_MODULE = "mailops.dovecot_replication.node_info"
 OPTIONS = {
     "observed": {"type": "dict"},
     "peer_host_keys": {"type": "list", "elements": "str", "default": []},
+    "peer_version": {"type": "str", "default": ""},
 }
 
 
@@ -36,6 +37,7 @@ class ActionModule(ActionBase):
             previewing=self._task.check_mode or "__replication_plan" in task_vars,
             secret_is_text=not isinstance(self._value("replication_secret", task_vars), (bool, int, float)),
             peer_host_keys=tuple(options["peer_host_keys"]),
+            peer_version=options["peer_version"],
         )
         require_together(self._task, [side.name, *side.others], task_vars)
         if not side.observed:

@@ -629,13 +629,13 @@ class Plan(NamedTuple):
 
 
 def observe(module: AnsibleModule) -> Host:
-    """Look at the host; raise DovecotError where Dovecot has no replicator."""
+    """Look at the host."""
     config_file = os.path.normpath(module.params["config_file"])
     doveconf = Doveconf(module.run_command, config_file)
     managed = [os.path.normpath(item["path"]) for item in module.params["files"]]
     there = bool(find_command("doveconf")) and (os.path.exists(config_file) or config_file in managed)
     before = read(doveconf) if there else None
-    version = doveconf.refuse_without_replicator(before.version if before else None)
+    version = (before.version if before else None) or doveconf.version()
     loaded = Loaded(before.base_dir()) if before else None
     return Host(
         config_file,

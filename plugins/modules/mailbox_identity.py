@@ -165,7 +165,6 @@ UNCHANGED = "Dovecot answered that it has set the GUID of %s, and it is another 
 
 
 def work(session: Session) -> Dict[str, Any]:
-    session.require_replicator()
     changes = changes_in(session.params["mailboxes"])
     mail = mail_of(session.connections)
     known = session.userdb.find({change.username for change in changes})

@@ -206,7 +206,6 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
 
 
 def work(session: Session) -> Dict[str, Any]:
-    session.require_replicator()
     names = session.named_users()
     if names is not None:
         names = session.known_to_userdb(names)

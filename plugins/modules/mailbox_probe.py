@@ -148,7 +148,6 @@ def work(session: Session) -> Dict[str, Any]:
     params = session.params
     if not re.match(r"[A-Za-z0-9-]+\Z", params["token"]):
         raise DovecotError("Reading token", "it has other characters than letters, digits and -")
-    session.require_replicator()
     user = session.known_to_userdb([params["user"]])[0]
     query = ["header", HEADER, params["token"]]
     if params["state"] == "absent":

@@ -26,6 +26,10 @@ options:
     type: list
     elements: str
     default: []
+  peer_version:
+    description: The version of Dovecot on the peer, where that was seen. Empty where it was not.
+    type: str
+    default: ""
 seealso:
   - module: mailops.dovecot_replication.node_info
   - module: mailops.dovecot_replication.dovecot_config

@@ -21,6 +21,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side 
 
 # ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could stop it.
 ERROR, WARNING = "error", "warning"
+# What starts the syncs of a host.
+REPLICATOR, TIMER = "replicator", "timer"
 USERS_FAILING = "users_failing"
 
 # ``evidence``, and values that the summary and the cure of the rule name.
@@ -55,6 +57,7 @@ class Rule(NamedTuple):
     :arg summary: what is wrong, a sentence; it may name values of the Details, as ``%(host)s``
     :arg cure: the next step, a sentence in the imperative, with such values, too
     :arg look: yields the Details where the rule is true; takes a Host, in PAIR_RULES all Hosts and the Proof
+    :arg engine: the rule is for hosts with this one alone, None for all hosts
     """
 
     id: str
@@ -62,6 +65,7 @@ class Rule(NamedTuple):
     summary: str
     cure: str
     look: Callable[..., Found]
+    engine: Optional[str] = None
 
 
 PLAYBOOK = "ansible-playbook mailops.dovecot_replication."
@@ -81,12 +85,17 @@ PAIR_RULES: List[Rule] = []
 
 
 def rule(
-    name: str, severity: str, summary: str, cure: str, rules: Optional[List[Rule]] = None
+    name: str,
+    severity: str,
+    summary: str,
+    cure: str,
+    rules: Optional[List[Rule]] = None,
+    engine: Optional[str] = None,
 ) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Make a function a rule for each host, or one of ``rules``: for the pair as a whole."""
 
     def add(look: Callable[..., Found]) -> Callable[..., Found]:
-        (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look))
+        (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look, engine))
         return look
 
     return add
@@ -105,11 +114,20 @@ def findings(observations: Mapping[str, Observation], proof: Optional[Proof] = N
     for item in RULES:
         for host in hosts:
             # An invalid configuration keeps the module from observing anything else.
-            if item.id == "configuration_invalid" or host.seen.get("config_problem") is None:
+            if item.id == "configuration_invalid" or _applies(item, host):
                 found += [_finding(item, host.name, details) for details in item.look(host)]
     for item in PAIR_RULES:
         found += [_finding(item, details["host"], details) for details in item.look(hosts, proof or {})]
     return sorted(found, key=lambda finding: finding["severity"] != ERROR)
+
+
+def _applies(item: Rule, host: Host) -> bool:
+    return host.seen.get("config_problem") is None and item.engine in (None, engine_of(host.seen))
+
+
+def engine_of(seen: Observation) -> str:
+    """Return what starts the syncs of a host that was observed."""
+    return str(seen.get("engine", REPLICATOR))
 
 
 def _finding(item: Rule, host: str, details: Details) -> Finding:
@@ -179,6 +197,7 @@ def _configuration_invalid(host: Host) -> Found:
     ERROR,
     "With replication_sync_timeout the replicator takes all memory and dies at the first mail.",
     "%(cure)s",
+    engine=REPLICATOR,
 )
 def _sync_timeout(host: Host) -> Found:
     for item in host.seen["settings"]["forbidden"]:
@@ -193,6 +212,7 @@ def _sync_timeout(host: Host) -> Found:
     ERROR,
     "The plugin replication is loaded without notify, so no mail process starts at all.",
     f"Run {SETUP}, which adds it to whatever is set there.",
+    engine=REPLICATOR,
 )
 def _plugins_incomplete(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" in plugins and "notify" not in plugins)
@@ -203,6 +223,7 @@ def _plugins_incomplete(host: Host) -> Found:
     ERROR,
     "Changes of mail do not start a sync, as the plugins notify and replication are not loaded.",
     f"Run {SETUP}, which adds them to whatever is set there.",
+    engine=REPLICATOR,
 )
 def _plugins_missing(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" not in plugins)
@@ -227,6 +248,7 @@ def _scope(scope: Mapping[str, Any]) -> str:
     WARNING,
     "Plugins that a file names are not loaded, as the settings of replication repeat what it named before.",
     f"Run {SETUP}.",
+    engine=REPLICATOR,
 )
 def _plugins_left_out(host: Host) -> Found:
     for scope in host.seen["settings"]["mail_plugins"]:
@@ -239,6 +261,7 @@ def _plugins_left_out(host: Host) -> Found:
     ERROR,
     "Each sync fails, as replication_dsync_parameters lacks -d.",
     "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
+    engine=REPLICATOR,
 )
 def _dsync_parameters(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
@@ -254,14 +277,131 @@ def _dsync_parameters(host: Host) -> Found:
     WARNING,
     "The peer gets no notice of syncs and noreplicate is ignored, as replication_dsync_parameters lacks -U.",
     "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
+    engine=REPLICATOR,
 )
 def _peer_not_told(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
-    if "-U" not in setting["value"].split():
+    if "-U" not in setting["value"].split() and not _peer_has_timer(host):
         yield {
             "evidence": f"replication_dsync_parameters is {_is(setting)}",
             "cure": _cure_of(host, setting["place"]),
         }
+
+
+def _peer_has_timer(host: Host) -> bool:
+    return host.peer is not None and engine_of(host.peer.seen) == TIMER
+
+
+@rule(
+    "parameters_of_2_3",
+    ERROR,
+    "The peer has Dovecot 2.4, which refuses -U: each sync from this host fails.",
+    "Set `replication_upgrading: true`, remove -U from replication_dsync_parameters where that is set, and "
+    f"run {SETUP}.",
+    engine=REPLICATOR,
+)
+def _parameters_of_2_3(host: Host) -> Found:
+    setting = _setting(host, "replication_dsync_parameters")
+    if "-U" in setting["value"].split() and _peer_has_timer(host):
+        yield {"evidence": f"replication_dsync_parameters is {_is(setting)}"}
+
+
+# The timer, where Dovecot has no replicator
+
+
+@rule(
+    "plugin_of_2_3",
+    ERROR,
+    "Dovecot 2.4 has no plugin replication: LMTP dies of it at each mail, and no mail comes in.",
+    "Remove %(place)s, then run `systemctl restart dovecot` on %(host)s.",
+    engine=TIMER,
+)
+def _plugin_of_2_3(host: Host) -> Found:
+    for item in host.seen["settings"]["leftovers"]:
+        if "plugin" in item["setting"]:
+            yield {"evidence": f"{item['setting']} is set in {item['place']}", "place": item["place"]}
+
+
+@rule(
+    "leftovers_of_2_3",
+    WARNING,
+    "Dovecot 2.4 has no replicator, and its configuration still has settings for one.",
+    "Remove %(place)s, then run `systemctl reload dovecot` on %(host)s.",
+    engine=TIMER,
+)
+def _leftovers_of_2_3(host: Host) -> Found:
+    places = [item for item in host.seen["settings"]["leftovers"] if "plugin" not in item["setting"]]
+    if places:
+        yield {"evidence": enumerated([item["setting"] for item in places]), "place": places[0]["place"]}
+
+
+@rule(
+    "timer_stopped",
+    ERROR,
+    "The timer does not run, so no sync of all users is started on this host.",
+    "Run `systemctl enable --now dovecot-replication.timer` on %(host)s.",
+    engine=TIMER,
+)
+def _timer_stopped(host: Host) -> Found:
+    if not host.seen["timer"]["active"]:
+        yield {"evidence": "systemd says that dovecot-replication.timer is not active"}
+
+
+@rule(
+    "timer_not_enabled",
+    WARNING,
+    "After a boot the timer does not start, and then nothing is synced from this host.",
+    "Run `systemctl enable dovecot-replication.timer` on %(host)s.",
+    engine=TIMER,
+)
+def _timer_not_enabled(host: Host) -> Found:
+    if host.seen["timer"]["active"] and not host.seen["timer"]["enabled"]:
+        yield {"evidence": "systemd says that dovecot-replication.timer is not enabled"}
+
+
+@rule(
+    "rounds_overdue",
+    ERROR,
+    "No round over all users has begun for long, although the timer runs.",
+    "`journalctl -u dovecot-replication.service` on %(host)s has the reason. Then run `systemctl start --no-block "
+    "dovecot-replication.service` there.",
+    engine=TIMER,
+)
+def _rounds_overdue(host: Host) -> Found:
+    timer = host.seen["timer"]
+    patient = 3 * timer["interval"] + 60
+    if timer["active"] and not timer["on_hold"] and not timer["running"] and (timer["round_age"] or 0) > patient:
+        yield {"evidence": f"the last one began {timer['round_age']} s ago, and the interval is {timer['interval']} s"}
+
+
+@rule(
+    "round_failed",
+    ERROR,
+    "The last round over all users was given up, as it would have failed for each of them.",
+    "When no other finding explains it, correct what Dovecot says. The next round tries again.",
+    engine=TIMER,
+)
+def _round_failed(host: Host) -> Found:
+    if host.seen["timer"]["round_problem"]:
+        yield {"evidence": host.seen["timer"]["round_problem"]}
+
+
+@rule(
+    "users_never_synced",
+    WARNING,
+    "Users have never been synced from this host.",
+    "When no other finding explains it, run `%(command)s`.",
+    engine=TIMER,
+)
+def _users_never_synced(host: Host) -> Found:
+    summary = host.seen["replicator"].get("summary") or {}
+    timer = host.seen["timer"]
+    if summary.get("never_synced") and not timer["running"] and not timer["on_hold"]:
+        evidence = f"{summary['never_synced']} of {summary['known_users']}"
+        yield {"evidence": evidence, "command": f"{PLAYBOOK}resync"}
+
+
+# Both engines
 
 
 @rule(
@@ -281,6 +421,8 @@ def _commands_not_allowed(host: Host) -> Found:
 
 
 def _held(host: Host) -> bool:
+    if engine_of(host.seen) == TIMER:
+        return bool(host.seen["timer"]["on_hold"])
     setting = _setting(host, "replication_max_conns")
     return setting["value"] == "0" and HOLD_FILE in (setting["place"] or "")
 
@@ -292,11 +434,13 @@ def _held(host: Host) -> bool:
     f"When the maintenance is over, run `{PLAYBOOK}drain -e replication_hold=false`.",
 )
 def _on_hold(host: Host) -> Found:
-    if _held(host):
+    if _held(host) and engine_of(host.seen) == TIMER:
+        yield {"evidence": f"there is a file {HOLD_FILE}"}
+    elif _held(host):
         yield {"evidence": f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"}
 
 
-@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s")
+@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s", engine=REPLICATOR)
 def _no_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_max_conns")
     if setting["value"] == "0" and not _held(host):
@@ -311,6 +455,7 @@ def _no_syncs(host: Host) -> Found:
     ERROR,
     "Full syncs run without a pause, as replication_full_sync_interval is 0.",
     "%(cure)s",
+    engine=REPLICATOR,
 )
 def _endless_full_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_full_sync_interval")
@@ -326,6 +471,7 @@ def _endless_full_syncs(host: Host) -> Found:
     WARNING,
     "After a boot the replicator does not start before the first mail or the first command.",
     "%(cure)s",
+    engine=REPLICATOR,
 )
 def _no_autostart(host: Host) -> Found:
     setting = _setting(host, "service/replicator/process_min_avail")
@@ -341,6 +487,7 @@ def _no_autostart(host: Host) -> Found:
     WARNING,
     "Dovecot ignores this setting inside a plugin section.",
     "Move %(place)s out of the section, then run `systemctl reload dovecot` on %(host)s.",
+    engine=REPLICATOR,
 )
 def _misplaced(host: Host) -> Found:
     for item in host.seen["settings"]["misplaced"]:
@@ -392,6 +539,7 @@ def _inbox_prefix(host: Host) -> Found:
     "Shared and public mailboxes are synced for each user who sees them, which duplicates mail.",
     "Name the namespaces to sync in the variable replication_dsync_parameters, such as '-d -n inbox -l 30 -U', "
     f"then run {SETUP}.",
+    engine=REPLICATOR,
 )
 def _shared_namespaces(host: Host) -> Found:
     kinds = host.seen["settings"]["shared_namespaces"]
@@ -419,6 +567,7 @@ def _shared_quota(host: Host) -> Found:
     ERROR,
     "This host does not know where to sync to: each user fails.",
     f"Run {SETUP}, which sets mail_replica in a plugin section.",
+    engine=REPLICATOR,
 )
 def _replica_missing(host: Host) -> Found:
     if not host.seen["peer"]["replica"]:
@@ -426,7 +575,7 @@ def _replica_missing(host: Host) -> Found:
         yield {"evidence": f"plugin/mail_replica is {_is(setting)}"}
 
 
-@rule("replica_malformed", ERROR, "mail_replica names no host to sync to.", "%(cure)s")
+@rule("replica_malformed", ERROR, "mail_replica names no host to sync to.", "%(cure)s", engine=REPLICATOR)
 def _replica_malformed(host: Host) -> Found:
     peer = host.seen["peer"]
     if peer["replica"] and peer["problem"]:
@@ -564,7 +713,7 @@ for _stage, _texts in STAGES.items():
     _rule_for_stage(_stage, *_texts)
 
 # What is found of a peer that is still to be set up, and what follows from that.
-OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING, "starvation"}
+OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING, "starvation", "round_failed"}
 
 
 COMES_LATER = Rule(
@@ -598,6 +747,7 @@ def before_its_turn(found: Sequence[Finding], name: str, other: str) -> List[Fin
     ERROR,
     "The replicator has no socket for commands, so its state cannot be seen and the peer cannot tell it of syncs.",
     f"Run {SETUP}, which configures the listener with a mode.",
+    engine=REPLICATOR,
 )
 def _replicator_socket_missing(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -616,6 +766,7 @@ def _replicator_socket_missing(host: Host) -> Found:
     ERROR,
     "The replicator does not answer.",
     "Run `systemctl restart dovecot` on %(host)s.",
+    engine=REPLICATOR,
 )
 def _replicator_unreachable(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -628,6 +779,7 @@ def _replicator_unreachable(host: Host) -> Found:
     WARNING,
     "Dovecot's own processes do not find this socket, as it is not in base_dir.",
     f"Configure it by its name alone, without a directory, as {SETUP} does.",
+    engine=REPLICATOR,
 )
 def _socket_elsewhere(host: Host) -> Found:
     base_dir = _setting(host, "base_dir")["value"]
@@ -642,6 +794,7 @@ def _socket_elsewhere(host: Host) -> Found:
     "Changes of mail do not start a sync, as the mail's owner may not announce them.",
     "Give replication_mail_user the owner's name, or the sockets a group that all owners of mail share "
     f"(replication_notify_socket, replication_notify_fifo), and run `{PLAYBOOK}setup`.",
+    engine=REPLICATOR,
 )
 def _notify_shut_out(host: Host) -> Found:
     for name in ("replication-notify", "replication-notify-fifo"):
@@ -654,6 +807,7 @@ def _notify_shut_out(host: Host) -> Found:
     "After a sync that the peer has started, this host's replicator is not told of it.",
     "Give replication_mail_user the owner's name, or the socket a group that all owners of mail share "
     f"(replication_doveadm_socket), and run `{PLAYBOOK}setup`.",
+    engine=REPLICATOR,
 )
 def _replicator_shut_out(host: Host) -> Found:
     yield from _shut_out(_listener(host, "replicator-doveadm"))
@@ -678,6 +832,7 @@ def _shut_out(listener: Mapping[str, Any]) -> Found:
     WARNING,
     "Every user of the system can stop the replication of any mailbox.",
     f"Set the mode 0600 or 0660 in replication_doveadm_socket where that is set, and run {SETUP}.",
+    engine=REPLICATOR,
 )
 def _replicator_open_to_all(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -796,6 +951,7 @@ def _aliases_listed(host: Host) -> Found:
     ERROR,
     "Mail processes run in a chroot, where they cannot reach replication-notify-fifo: no change starts a sync.",
     "%(cure)s",
+    engine=REPLICATOR,
 )
 def _chrooted(host: Host) -> Found:
     setting = _setting(host, "mail_chroot")
@@ -833,6 +989,7 @@ def _field_found(entry: Mapping[str, Any], why: str = "") -> Details:
     "A userdb field sends the syncs of users elsewhere than to the peer, and replaces the setting mail_replica.",
     "Remove %(where)s on %(host)s (in a passwd-file and for prefetch it is userdb_mail_replica). Then run "
     "`systemctl reload dovecot` there. Setup cannot do it.",
+    engine=REPLICATOR,
 )
 def _user_replica_elsewhere(host: Host) -> Found:
     for entry in _fields(host, "mail_replica"):
@@ -862,6 +1019,7 @@ def _astray(replica: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
     "start no sync.",
     "Add notify and replication to the userdb field mail_plugins in %(at)s on %(host)s, or remove the field. Then run "
     "`systemctl reload dovecot` there. Setup cannot do it.",
+    engine=REPLICATOR,
 )
 def _user_plugins_missing(host: Host) -> Found:
     for entry in _fields(host, "mail_plugins"):
@@ -875,6 +1033,7 @@ def _user_plugins_missing(host: Host) -> Found:
     ERROR,
     "No user is replicated, as the userdb field noreplicate is set.",
     "Remove %(where)s, on both hosts.",
+    engine=REPLICATOR,
 )
 def _everyone_left_out(host: Host) -> Found:
     if _lists_no_one(host):
@@ -888,6 +1047,7 @@ def _everyone_left_out(host: Host) -> Found:
     WARNING,
     "Users are not replicated, as the userdb field noreplicate is set for them.",
     "Where that is not intended, remove %(where)s, on both hosts.",
+    engine=REPLICATOR,
 )
 def _users_left_out(host: Host) -> Found:
     if not _lists_no_one(host):
@@ -974,6 +1134,7 @@ def _values(host: Host, prefix: str) -> Dict[Tuple[str, str], str]:
     "The userdb field noreplicate is set on this host alone: here the users are dropped, and their syncs from the peer "
     "crash.",
     "Set noreplicate for them on both hosts, or on none.",
+    engine=REPLICATOR,
 )
 def _noreplicate_one_sided(host: Host) -> Found:
     if host.peer:
@@ -1067,11 +1228,13 @@ def _logged(host: Host, name: str) -> List[Tuple[str, str]]:
     """Return what both hosts have logged of a user of late, pairs of host and text; the peer's come first."""
     of_user = re.compile(r"(?<![\w.@+-])%s(?![\w@-])" % re.escape(name))
     sides = [side for side in (host.peer, host) if side]
-    return [
+    logged = [
         (host.peer.name if host.peer and side is host and "remote(" in text else side.name, text)
         for side in sides
         for text in [error for error in side.seen.get("errors", []) if of_user.search(error)][-QUOTED:]
     ]
+    problems = (host.seen.get("timer") or {}).get("problems", [])
+    return logged + [(host.name, item["problem"]) for item in problems if item["username"] == name]
 
 
 def _logs(host: Host) -> str:
@@ -1087,6 +1250,7 @@ def _logs(host: Host) -> str:
     "Before Dovecot 2.3.20 one failing user keeps others from their first and their daily syncs.",
     f"Cure the failing users; meanwhile `{PLAYBOOK}resync` syncs all users. Dovecot 2.3.20 fixes it (Debian 12: "
     "bookworm-backports).",
+    engine=REPLICATOR,
 )
 def _starvation(host: Host) -> Found:
     failing = host.seen["replicator"].get("failing", {"count": 0})
@@ -1102,6 +1266,7 @@ def _starvation(host: Host) -> Found:
     ERROR,
     "The queue does not move: users are queued and no sync runs.",
     "Run `systemctl restart dovecot` on %(host)s; the queue is kept.",
+    engine=REPLICATOR,
 )
 def _queue_standing(host: Host) -> Found:
     standing = host.seen["replicator"].get("standing", {"count": 0})
@@ -1114,6 +1279,7 @@ def _queue_standing(host: Host) -> Found:
     ERROR,
     "Syncs wait for a peer that does not answer, and others wait for their slots.",
     "Restart Dovecot on the peer; then, on %(host)s, `systemctl reload dovecot` ends them at once.",
+    engine=REPLICATOR,
 )
 def _syncs_stuck(host: Host) -> Found:
     running = host.seen["replicator"].get("running", [])
@@ -1157,6 +1323,7 @@ def _known_missing(host: Host) -> Set[str]:
     "The replicator lists users that the userdb does not have, and tries to sync them for ever. They were deleted or "
     "renamed.",
     "Run `%(command)s` on %(host)s. Their mail stays where it is; a renamed user is listed by the new name.",
+    engine=REPLICATOR,
 )
 def _unknown_users_listed(host: Host) -> Found:
     yield from _to_remove(host, "unknown_users", "the userdb does not have %s")
@@ -1167,6 +1334,7 @@ def _unknown_users_listed(host: Host) -> Found:
     WARNING,
     "Mailboxes are on the replicator's list in two spellings, and are synced twice.",
     "Run `%(command)s` on %(host)s.",
+    engine=REPLICATOR,
 )
 def _duplicate_spellings_listed(host: Host) -> Found:
     yield from _to_remove(host, "duplicate_spellings", "%s differ from another entry in case only")
@@ -1196,6 +1364,21 @@ def _both(hosts: Sequence[Host]) -> bool:
 def _same_hostname(hosts: Sequence[Host], proof: Proof) -> Found:
     if len(hosts) == 2 and hosts[0].seen["hostname"] == hosts[1].seen["hostname"]:
         yield {"host": hosts[1].name, "evidence": f"both are {hosts[1].seen['hostname']}"}
+
+
+@rule(
+    "storage_differs",
+    WARNING,
+    "The hosts keep mail in different formats. That replicates, but a host cannot take the files of the other one.",
+    "While you convert the mail host by host this is as it should be. Else give both hosts one format.",
+    PAIR_RULES,
+)
+def _storage_differs(hosts: Sequence[Host], proof: Proof) -> Found:
+    if _both(hosts):
+        formats = [host.seen["settings"].get("storage", "") for host in hosts]
+        if all(formats) and formats[0] != formats[1]:
+            parts = [f"{kind} on {host.name}" for host, kind in zip(hosts, formats)]
+            yield {"host": hosts[1].name, "evidence": f"mail is {' and '.join(parts)}"}
 
 
 @rule(
@@ -1266,8 +1449,10 @@ def _probe_not_saved(hosts: Sequence[Host], proof: Proof) -> Found:
     PAIR_RULES,
 )
 def _probe_not_announced(hosts: Sequence[Host], proof: Proof) -> Found:
+    # A timer is told of no change.
+    announcing = {host.name for host in hosts if engine_of(host.seen) == REPLICATOR}
     for way in proof.get("probes", []):
-        if way["sent"] and way["arrived"] and not way["announced"]:
+        if way["sent"] and way["arrived"] and not way["announced"] and way["from"] in announcing:
             yield {"host": way["from"], "evidence": f"the probe reached {way['to']} only by an explicit sync"}
 
 

@@ -6,11 +6,14 @@
 read. No condition of the role stands elsewhere, but for those on what a task before has changed.
 """
 
+import json
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import SERVICE, TIMER
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused, same_hostname
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import (
+    STATE_DIR,
     SYNC_COMMANDS,
     Opening,
     Side,
@@ -25,6 +28,8 @@ PACKAGES = {
     "alpine": ["dovecot", "dovecot-lmtpd"],
 }
 
+# Of the settings, in the syntax before Dovecot 2.4, and since.
+TEMPLATES = ("replication.conf.j2", "replication-2.4.conf.j2")
 # Of settings that the role leaves to the administrator.
 PLACE_FOR_MAIL: Dict[str, Any] = {
     "setting": "mail_location",
@@ -64,11 +69,13 @@ class Needs(NamedTuple):
     :arg preflight: before the configuration: install Dovecot, read the peer's host keys
     :arg access: let the peer in: SELinux, firewall, ssh
     :arg finish: check what runs now, verify, or remove what is left
+    :arg timer: have a timer that syncs, or remove the one that is there
     """
 
     preflight: bool
     access: bool
     finish: bool
+    timer: bool
 
 
 class Pair(NamedTuple):
@@ -92,6 +99,9 @@ class Pair(NamedTuple):
     :arg nftables: path of the ``file`` of rules, the text of the ``rules`` and of the addition to the ``unit``; both
         texts are empty where nothing is open
     :arg api_url: where this host reaches its own HTTP API, empty without one
+    :arg by_timer: whether a timer of ours starts the syncs, and not Dovecot's replicator
+    :arg timer: the ``program``, the ``state_dir``, the names of ``service`` and ``timer``, and ``files``: dicts of
+        ``path`` and ``content``, which is empty for those that shall not be there
     :arg needs: a Needs as a dict
     """
 
@@ -112,6 +122,8 @@ class Pair(NamedTuple):
     openings: List[Dict[str, Any]] = []
     nftables: Dict[str, str] = {}
     api_url: str = ""
+    by_timer: bool = False
+    timer: Dict[str, Any] = {}
     needs: Dict[str, bool] = {}
 
 
@@ -139,6 +151,8 @@ def decide(side: Side, render: Render) -> Pair:
         openings=[opening._asdict() for opening in side.openings],
         nftables=nftables(side, opened, render),
         api_url=side.api_own_url if side.has_api else "",
+        by_timer=side.by_timer,
+        timer=timer(side, render),
         needs=needs(side)._asdict(),
     )
 
@@ -160,7 +174,23 @@ def needs(side: Side) -> Needs:
             or not side.replication_require_iteration
             or not side.is_in_service
         ),
+        timer=side.by_timer or side.has_timer,
     )
+
+
+def timer(side: Side, render: Render) -> Dict[str, Any]:
+    """Return what the tasks need to have a timer, or to remove it."""
+    settings = json.dumps(side.timer_settings._asdict(), indent=2) + "\n" if side.by_timer else ""
+    units = {path: render(template, side) if side.by_timer else "" for path, template in side.timer_units.items()}
+    return {
+        "program": side.program,
+        "state_dir": STATE_DIR,
+        "service": SERVICE,
+        "timer": TIMER,
+        "files": [
+            {"path": path, "content": text} for path, text in {side.timer_settings_file: settings, **units}.items()
+        ],
+    }
 
 
 def packages(side: Side) -> List[str]:
@@ -171,7 +201,7 @@ def packages(side: Side) -> List[str]:
 
 def configuration(side: Side, render: Render) -> Dict[str, Any]:
     """Return the options of the module dovecot_config, but for the secrets."""
-    sockets = side.sockets if side.is_present else []
+    sockets = side.sockets if side.is_present and not side.by_timer else []
     return {
         "config_file": side.config_file,
         "settings": settings(side, render),
@@ -180,7 +210,8 @@ def configuration(side: Side, render: Render) -> Dict[str, Any]:
         "secrets_file": side.secrets_file,
         "expect": expectations(side),
         "forbid": forbidden(side),
-        "require_iteration": side.is_present and side.replication_require_iteration,
+        # How Dovecot 2.4 writes its userdbs is left to the running one, which is asked in the end.
+        "require_iteration": side.is_present and not side.is_2_4 and side.replication_require_iteration,
         "require_certificates": certificates(side),
         "require_authorities": [side.replication_tls_ca_file] if side.over_tls else [],
         "require_users": unique([socket.user for socket in sockets]),
@@ -195,10 +226,12 @@ def settings(side: Side, render: Render) -> Dict[str, Any]:
     if side.replication_give_back and not side.is_present:
         others = "put_back"
     return {
-        "content": render("replication.conf.j2", side) if side.is_present else "",
+        "content": render(TEMPLATES[side.is_2_4], side) if side.is_present else "",
         "drop_in": f"{side.replication_config_dir}/conf.d/{DROP_IN}",
         "file": f"{side.replication_config_dir}/{SETTINGS_FILE}",
         "protocols": CHANGING_MAIL,
+        # They announce changes to the replicator.
+        "plugins": [] if side.by_timer else ["notify", "replication"],
         "others": others,
     }
 
@@ -251,8 +284,8 @@ def expectations(side: Side) -> List[Dict[str, Any]]:
 
 def theirs(side: Side) -> List[Dict[str, Any]]:
     """Return what must be true of settings that are the administrator's, which the role does not replace."""
-    expected = [NO_CHROOT]
-    if side.mail_is_by_setting:
+    expected = [] if side.by_timer else [NO_CHROOT]
+    if side.mail_is_by_setting and not side.is_2_4:
         expected.append(PLACE_FOR_MAIL)
     if side.listens and not side.replication_listen:
         expected.append(BEYOND_LOOPBACK)

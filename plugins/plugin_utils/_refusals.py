@@ -9,10 +9,6 @@ They stand in the order in which a person should read them: causes before what f
 import re
 from typing import Callable, Iterator, List, NamedTuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import (
-    GONE_SINCE,
-    UPGRADE_GUIDE,
-)
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Side
 
 PEER_NAME = re.compile(r"[^ :/@%]+\Z")
@@ -99,15 +95,47 @@ def _not_root(side: Side) -> Iterator[str]:
 
 
 @refusal(
-    "no_replicator",
-    "The replicator was removed in 2.4.0.",
-    f"stay on Dovecot 2.3, or leave replication before the upgrade: shared storage, or a timer that runs "
-    f"`doveadm sync`; see {UPGRADE_GUIDE}",
-    always=True,
+    "timer_and_replicator",
+    "Before 2.4 Dovecot has a replicator, which syncs each change at once.",
+    "leave replication_engine at auto on {side.name}, and the replicator is used",
 )
-def _no_replicator(side: Side) -> Iterator[str]:
-    if (side.dovecot_version or (0,))[:2] >= GONE_SINCE:
-        yield f"Dovecot {side.observed['dovecot_version']} has no replicator"
+def _timer_and_replicator(side: Side) -> Iterator[str]:
+    if side.replication_engine == "timer" and side.dovecot_version is not None and not side.is_2_4:
+        yield f"replication_engine is timer, and this is Dovecot {side.observed['dovecot_version']}"
+
+
+@refusal(
+    "timer_without_pause",
+    "A round over all users needs its time, and a sync some seconds.",
+    "give replication_timer_interval 5 or more, and replication_timer_patience 10 or more; both are seconds",
+)
+def _timer_without_pause(side: Side) -> Iterator[str]:
+    if side.by_timer and (side.replication_timer_interval < 5 or side.replication_timer_patience < 10):
+        yield (
+            f"replication_timer_interval is {side.replication_timer_interval} and replication_timer_patience is "
+            f"{side.replication_timer_patience}"
+        )
+
+
+@refusal(
+    "api_of_2_4",
+    "The API of Dovecot 2.4 has no commands for a replicator, so there is nothing that jobs could ask it.",
+    "leave replication_api_port out for {side.name}, and let jobs use ssh",
+)
+def _api_of_2_4(side: Side) -> Iterator[str]:
+    if side.has_api and side.is_2_4:
+        yield f"This is Dovecot {side.observed['dovecot_version']}"
+
+
+@refusal(
+    "iterate_of_2_4",
+    "Dovecot 2.4 has these settings in its main configuration, in the block of the userdb.",
+    "leave replication_iterate out for {side.name}, and set userdb_sql_iterate_query there, or "
+    "userdb_ldap_iterate_fields and userdb_ldap_iterate_filter",
+)
+def _iterate_of_2_4(side: Side) -> Iterator[str]:
+    if side.replication_iterate and side.is_2_4:
+        yield f"replication_iterate is set, and this is Dovecot {side.observed['dovecot_version']}"
 
 
 # The pair

@@ -6,7 +6,17 @@ import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import (
+    GONE_SINCE,
+    parse_version,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
+    FILE,
+    SERVICE,
+    TIMER,
+    Settings,
+)
 
 IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+\Z")
 LOOPBACK = re.compile(r"127[.]|::1\Z")
@@ -16,6 +26,14 @@ FOR_THE_OWNER = re.compile(r"0?[67]00\Z")
 # Without these two no sync would work; see docs/api.md.
 SYNC_COMMANDS = ("sync", "dsync-server")
 NFTABLES_FILE = "/etc/dovecot-replication.nft"
+# What a host without a replicator syncs with, where it keeps what it knows of users, and how.
+PROGRAM = "/usr/local/sbin/dovecot-replication-rounds"
+STATE_DIR = "/var/lib/dovecot-replication"
+WIDTH = 4
+LOCK_PATIENCE = 30
+FULL_SYNC_INTERVAL = 86400
+# For dsync of a peer with Dovecot 2.4, which refuses -U of Dovecot's default.
+PARAMETERS_FOR_2_4 = "-d -N -l 30"
 
 
 class Socket(NamedTuple):
@@ -70,6 +88,7 @@ class Side(NamedTuple):
     :arg secret_is_text: whether YAML has taken replication_secret for a text
     :arg secret_is_steady: whether replication_secret has the same value each time it is looked up
     :arg secret_is_shared: whether the other host has the same replication_secret, as far as that can be known
+    :arg peer_version: what the peer says of its Dovecot, empty where it was not looked at in this run
     :arg peer_host_keys: lines of the peer's public host keys, where the scheme is ssh and they have been read
     """
 
@@ -83,6 +102,7 @@ class Side(NamedTuple):
     secret_is_text: bool = True
     secret_is_steady: bool = True
     secret_is_shared: bool = True
+    peer_version: str = ""
     peer_host_keys: Tuple[str, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
@@ -128,6 +148,59 @@ class Side(NamedTuple):
     def own_name(self) -> str:
         """What the other host calls this one; its certificate must be for that name."""
         return self.name if self.peer_calls_it is None else self.peer_calls_it
+
+    # What syncs
+
+    @property
+    def is_2_4(self) -> bool:
+        """Whether Dovecot here has no replicator, and writes its configuration in another way."""
+        return is_2_4(self.dovecot_version)
+
+    @property
+    def by_timer(self) -> bool:
+        """Whether a timer of ours starts the syncs of this host, and not Dovecot's replicator."""
+        return self.is_present and (self.is_2_4 or self.replication_engine == "timer")
+
+    @property
+    def has_timer(self) -> bool:
+        """Whether a timer of ours is on this host, such as after Dovecot was changed back to 2.3."""
+        return bool(self.observed.get("has_timer"))
+
+    @property
+    def timer_settings_file(self) -> str:
+        return f"{self.replication_config_dir}/{FILE}"
+
+    @property
+    def timer_settings(self) -> Settings:
+        return Settings(
+            destination=self.replica,
+            doveadm=["doveadm", "-c", self.config_file],
+            interval=self.replication_timer_interval,
+            width=self.replication_max_conns or WIDTH,
+            patience=self.replication_timer_patience,
+            lock_patience=LOCK_PATIENCE,
+            full_sync_interval=seconds_in(self.replication_full_sync_interval or "") or FULL_SYNC_INTERVAL,
+            hold_file=self.hold_file,
+            state_dir=STATE_DIR,
+        )
+
+    @property
+    def timer_units(self) -> Dict[str, str]:
+        """The units of systemd: templates of the role by path."""
+        return {
+            f"/etc/systemd/system/{SERVICE}": "rounds.service.j2",
+            f"/etc/systemd/system/{TIMER}": "rounds.timer.j2",
+        }
+
+    @property
+    def program(self) -> str:
+        return PROGRAM
+
+    @property
+    def dsync_parameters(self) -> Optional[str]:
+        """The value of replication_dsync_parameters, None for Dovecot's default."""
+        for_2_4 = self.replication_upgrading or is_2_4(parse_version(self.peer_version))
+        return self.replication_dsync_parameters or (PARAMETERS_FOR_2_4 if for_2_4 else None)
 
     # How the two reach each other
 
@@ -300,3 +373,8 @@ class Side(NamedTuple):
         of_peer = [Opening(address, self.replication_port, self.listens) for address in self.observed["peer_addresses"]]
         of_api = [Opening(address, self.replication_api_port, self.has_api) for address in self.replication_api_clients]
         return of_peer + of_api
+
+
+def is_2_4(version: Optional[Tuple[int, ...]]) -> bool:
+    """Tell whether a version of Dovecot has no replicator."""
+    return (version or (0,))[:2] >= GONE_SINCE

@@ -16,9 +16,11 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagn
     ERROR,
     PAIR_RULES,
     RULES,
+    TIMER,
     USERS_FAILING,
     Finding,
     before_its_turn,
+    engine_of,
     findings,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._result import errors_and_warnings
@@ -97,6 +99,7 @@ class Proof(NamedTuple):
     :arg users: whom to sync from either side
     :arg hosts: where to sync them
     :arg probe_user: through whose mailbox a probe is sent, empty for none
+    :arg unannounced: hosts with a timer, which is told of no change, so a probe from there needs a request
     :arg token: part of the subject by which a probe is found again
     :arg ways: pairs of hosts, from and to, for the probes that are still to be sent
     :arg syncs: the message of a failed sync by host, empty where it succeeded
@@ -112,6 +115,7 @@ class Proof(NamedTuple):
     users: List[str] = []
     hosts: List[str] = []
     probe_user: str = ""
+    unannounced: List[str] = []
     token: str = ""
     ways: List[List[str]] = []
     syncs: Dict[str, str] = {}
@@ -214,7 +218,8 @@ def begun(view: View, probe_user: str, token: str) -> Proof:
         return Proof()
     sample = view.observations[view.name]["sample"]
     users = list(dict.fromkeys([*sample, *([probe_user] if probe_user else [])]))
-    return Proof(users=users, hosts=view.observed, probe_user=probe_user, token=token)
+    by_timer = [name for name in view.observed if engine_of(view.observations[name]) == TIMER]
+    return Proof(users=users, hosts=view.observed, probe_user=probe_user, unannounced=by_timer, token=token)
 
 
 def synced(proof: Proof, results: Sequence[Mapping[str, Any]]) -> Proof:
@@ -340,7 +345,10 @@ def report(view: View, found: Sequence[Finding], proof: Proof) -> List[str]:
             f"         fix:      {finding['cure']}",
         ]
     lines += [
-        f"A probe from {probe['from']} has reached {probe['to']}." for probe in proof.probes if probe["announced"]
+        f"A probe from {probe['from']} has reached {probe['to']}"
+        + ("." if probe["announced"] else " by a sync that was asked for; else the timer of the host brings it.")
+        for probe in proof.probes
+        if probe["announced"] or probe["arrived"] and probe["from"] in proof.unannounced
     ]
     lines += _proved(view, found, proof)
     lines += [line for name in view.observed for line in _state(name, view.observations[name])]

@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "tools"))
 
-import collector  # noqa: E402
 import monitoring  # noqa: E402
+import standalone  # noqa: E402
 
-WRITTEN = {**monitoring.written(), collector.TARGET: collector.generated()}
+WRITTEN = {**monitoring.written(), **{path: standalone.generated(path) for path in standalone.PROGRAMS}}
+COLLECTOR, ROUNDS = standalone.PROGRAMS
 
 
 @pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.name)
@@ -26,7 +27,7 @@ def test_files_are_what_is_written(path):
 
 def test_the_collector_is_one_file_that_runs():
     asked = subprocess.run(
-        [sys.executable, "-I", collector.TARGET, "--config", "/nonexistent", "--check"],
+        [sys.executable, "-I", COLLECTOR, "--config", "/nonexistent", "--check"],
         capture_output=True,
         check=False,
         text=True,
@@ -35,9 +36,9 @@ def test_the_collector_is_one_file_that_runs():
 
 
 def test_two_modules_with_one_name_are_refused(monkeypatch):
-    monkeypatch.setattr(collector, "defined", lambda tree: ["same"])
-    with pytest.raises(collector.Clash, match="same is defined in"):
-        collector.generated()
+    monkeypatch.setattr(standalone, "defined", lambda tree: ["same"])
+    with pytest.raises(standalone.Clash, match="same is defined in"):
+        standalone.generated(COLLECTOR)
 
 
 def test_each_alert_leads_to_a_section_and_has_a_test():

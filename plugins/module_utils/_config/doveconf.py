@@ -15,10 +15,9 @@ SBIN_DIRECTORIES = ["/usr/sbin", "/usr/local/sbin", "/sbin", "/opt/dovecot/sbin"
 RunCommand = Callable[..., Tuple[int, str, str]]
 GONE_SINCE = (2, 4)
 GONE_TEXT = "Dovecot %s has no replicator: it was removed in 2.4.0"
-UPGRADE_GUIDE = "https://doc.dovecot.org/latest/installation/upgrade/2.3-to-2.4.html"
 GONE_CURE = (
-    "stay on Dovecot 2.3, or leave replication before the upgrade: shared storage, or `doveadm sync` run by a timer; "
-    "see " + UPGRADE_GUIDE
+    "run `ansible-playbook mailops.dovecot_replication.setup` for this host, which has a timer start the syncs instead, "
+    "and leave socket_path and transport out"
 )
 
 

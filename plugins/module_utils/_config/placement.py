@@ -145,7 +145,9 @@ def _literal(settings: Settings, configuration: Optional[Configuration], section
 
 
 def _assignment(settings: Settings, repeated: Optional[Assignment], section: Section) -> str:
-    """Return the lines that add the plugins inside a section."""
+    """Return the lines that add the plugins inside a section, none where there are no plugins to add."""
+    if not settings.plugins:
+        return ""
     comment = "a process that changes mail without these plugins starts no sync"
     before = ["$" + PLUGINS]
     if repeated:

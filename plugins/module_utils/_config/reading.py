@@ -130,6 +130,6 @@ def _covers(section: Optional[str], protocol: str) -> bool:
 
 
 def read(doveconf: Doveconf) -> Configuration:
-    """Return all that doveconf says, in one run."""
-    rc, out, err = doveconf.run("-P")
+    """Return all that doveconf says, in one run; Dovecot 2.4 prints what no file sets with -a only."""
+    rc, out, err = doveconf.run("-a", "-P")
     return Configuration(out, (err.strip() or "doveconf ended with status %d" % rc) if rc else None)

@@ -12,6 +12,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import find_command
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import path_of
 
 OS_RELEASE = "/etc/os-release"
 SSH_HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
@@ -45,6 +46,7 @@ def observe(
         "system_user": system_user(user, config_file, run) if user else None,
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
+        "has_timer": os.path.exists(path_of(config_file)),
     }
 
 

@@ -63,6 +63,7 @@ SETTLING_LOOKS = 5
 # Characters of an error that are returned.
 LONGEST_ERROR = 400
 
+SERVICES_OF_2_3 = re.compile("service/(?:replicator|aggregator)/")
 FIELDS_FOR_ALL = re.compile(r"userdb\[\d+\]/(?:default|override)_fields\Z")
 
 # Part of the module's result, described in its RETURN.
@@ -83,6 +84,8 @@ def settings(configuration: Configuration) -> Described:
     # Of a secret only the place is returned.
     secret = dict(configuration.described("doveadm_password"), setting="doveadm_password", value=None)
     return {
+        "storage": storage(configuration),
+        "leftovers": leftovers(configuration),
         "in_force": [dict(configuration.described(name), setting=name) for name in SETTINGS] + [secret],
         "full_sync_interval": seconds_in(configuration.value("replication_full_sync_interval")),
         "mail_plugins": mail_plugins(configuration),
@@ -101,7 +104,8 @@ def settings(configuration: Configuration) -> Described:
             match.group(0)
             for match, value in configuration.named(r"(mail_location|namespace\[\d+\]/location)\Z")
             if value.startswith("mbox:")
-        ),
+        )
+        + (["mail_driver"] if configuration.value("mail_driver") == "mbox" else []),
         "other_doveadm_listeners": [
             {"port": port, "place": configuration.place(match.group(0))}
             for match, port in configuration.named(r"service/doveadm/inet_listener(?!/replication/|/http/).*/port\Z")
@@ -119,6 +123,23 @@ def settings(configuration: Configuration) -> Described:
             if found
         ],
     }
+
+
+def storage(configuration: Configuration) -> str:
+    """Return the format of the mail, such as ``maildir``, empty where the userdb says it, or nobody."""
+    return configuration.value("mail_driver") or configuration.value("mail_location").partition(":")[0]
+
+
+def leftovers(configuration: Configuration) -> List[Described]:
+    """Return what is written for a replicator or its plugin, and has no place in Dovecot 2.4."""
+    return configuration.written(
+        lambda found: (
+            bool(SERVICES_OF_2_3.match(found.setting))
+            or found.setting.split("/")[-2:] == ["mail_plugins", "replication"]
+            or found.setting.split("/")[-1] == "mail_plugins"
+            and "replication" in found.value.split()
+        )
+    )
 
 
 def namespaces(configuration: Configuration) -> List[Described]:
@@ -213,21 +234,28 @@ def cannot_write(path: str, owner: Owner) -> bool:
     return not status.st_mode & (stat.S_IWGRP if in_group else stat.S_IWOTH)
 
 
-def peer(configuration: Configuration, of_users: Collection[str], timeout: float, run_command: RunCommand) -> Described:
-    """Return where this host syncs to, and how far a log-in there gets.
+def replica(configuration: Configuration, of_users: Collection[str]) -> str:
+    """Return where the replicator of this host syncs to.
 
     :arg of_users: values of mail_replica that the userdb has, for where the configuration has none
+    """
+    return configuration.value("plugin/mail_replica") or (sorted(of_users) + [""])[0]
+
+
+def peer(configuration: Configuration, text: str, timeout: float, run_command: RunCommand) -> Described:
+    """Return where this host syncs to, and how far a log-in there gets.
+
+    :arg text: the destination
     :arg timeout: seconds for each step
     """
-    text = configuration.value("plugin/mail_replica") or (sorted(of_users) + [""])[0]
-    replica = parse_replica(text, int(configuration.value("doveadm_port") or 0))
-    result = {"replica": text, "problem": replica.problem, "host": replica.host, "port": replica.port}
-    if replica.problem:
+    found = parse_replica(text, int(configuration.value("doveadm_port") or 0))
+    result = {"replica": text, "problem": found.problem, "host": found.host, "port": found.port}
+    if found.problem:
         return dict(result, addresses=[], is_self=False, stage=None, answer=None)
-    addresses = addresses_of(replica.host or "")
+    addresses = addresses_of(found.host or "")
     tls = {name: configuration.value(name, "doveadm") for name in ("ssl_client_ca_file", "ssl_client_ca_dir")}
     attempt = peer_login.attempt(
-        replica,
+        found,
         peer_login.Settings(
             username=configuration.value("doveadm_username") or "doveadm",
             password=configuration.value("doveadm_password"),

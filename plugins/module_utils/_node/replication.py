@@ -19,7 +19,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation, timer
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import (
     Described,
     Owner,
@@ -39,8 +39,11 @@ def observe(session: Session) -> Described:
     """
     session.require_replicator()
     params = session.params
-    result = dict(hostname=os.uname()[1], **session.where())  # type: Dict[str, Any]
-    rc, out, err = session.doveconf.run("-P")
+    by_timer = session.transport == "timer"
+    result: Dict[str, Any] = dict(hostname=os.uname()[1], **session.where())
+    result["engine"] = "timer" if by_timer else "replicator"
+    result["timer"] = timer.observe(session, params["limit"]) if by_timer else None
+    rc, out, err = session.doveconf.run("-a", "-P")
     result["config_problem"] = (err.strip() or "doveconf ended with status %d" % rc) if rc else None
     if rc:
         return result
@@ -54,7 +57,7 @@ def observe(session: Session) -> Described:
     # Where nobody has to be listed, the replicator knows whose mail has changed.
     candidates = names.intersection(statuses) if names or params["require_iteration"] else set(statuses)
     sampled = sample(candidates.difference(failing), params["sample"])
-    about = suspects(replicator).union(params["accounts"])
+    about = suspects(replicator).union(params["accounts"], result["timer"]["missing"]["first"] if by_timer else ())
     found, answered = look_up(session, about.union(sampled, failing, names if params["all_accounts"] else ()))
     of_users = {account.mail_replica for account in found.values() if account.mail_replica}
     existing = sorted(about.intersection(found))
@@ -70,12 +73,19 @@ def observe(session: Session) -> Described:
     since = time.time() - ERRORS_SECONDS
     result.update(
         settings=observation.settings(configuration),
-        listeners=[dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
+        listeners=[]
+        if by_timer
+        else [dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
         userdb=userdb,
         metrics_dir=history.metrics_dir(),
         replicator=replicator,
         sample=[name for name in sampled if name in found],
-        peer=observation.peer(configuration, of_users, params["timeout"], session.module.run_command),
+        peer=observation.peer(
+            configuration,
+            result["timer"]["destination"] if by_timer else observation.replica(configuration, of_users),
+            params["timeout"],
+            session.module.run_command,
+        ),
         accounts=[described(name, found.get(name), answered, listing, name in names) for name in sorted(about)],
         fields=observation.overrides(found.values(), configuration, params["limit"]),
         errors=observation.recent_errors(session.base_dir, params["timeout"], about, since, params["limit"]),
@@ -99,7 +109,7 @@ def observe_replicator(
 
     :arg names: the users whom the userdb lists
     """
-    on_hold = configuration.value("replication_max_conns") == "0"
+    on_hold = bool(session.connections.on_hold())
     try:
         result = dict(observation.queue(session.client, limit, on_hold), problem=None)
         statuses = result.pop("statuses")

@@ -24,9 +24,16 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     Userdb,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import Line
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
+    path_of,
+    read_timer_settings,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.http_client import HttpApi
+    from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.timer_client import (
+        TimerClient,
+    )
 
 SOCKET_NAME = "replicator-doveadm"
 NEEDS_NO_TLS = ("https:", "http://127.", "http://localhost", "http://[::1]")
@@ -37,7 +44,7 @@ class Connections(Line):
     """The Dovecot that the options name. Each connection is made when it is needed first. Raises DovecotError.
 
     :arg params: the common options
-    :arg transport: ``socket``, ``doveadm`` or ``http``
+    :arg transport: ``socket``, ``doveadm``, ``http`` or ``timer``
     :arg run_command: ``AnsibleModule.run_command`` or what behaves like it
     :arg timeout_path: path of timeout(1), None where there is none
     :arg warn: function of a text
@@ -81,8 +88,24 @@ class Connections(Line):
         return self._params["socket_path"] or os.path.join(self.base_dir, SOCKET_NAME)
 
     def has_socket(self) -> bool:
-        """Tell whether the replicator has a socket; over HTTP nobody can tell, and it is taken for granted."""
-        return self.transport == "http" or os.path.exists(self.socket_path)
+        """Tell whether the replicator has a socket; it is taken for granted where none is asked."""
+        return self.transport in ("http", "timer") or os.path.exists(self.socket_path)
+
+    @property
+    def timer(self) -> "TimerClient":
+        """The timer that stands in for a replicator; raise DovecotError where the role has set up none."""
+        from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import timer_client
+
+        path = path_of(self._params["config_file"])
+        try:
+            return timer_client.TimerClient(read_timer_settings(path), self.run_command)
+        except (OSError, ValueError) as error:
+            raise DovecotError(
+                "Reading %s" % path,
+                error,
+                "the role has not set up the timer on this host, or its file was changed",
+                "run `ansible-playbook mailops.dovecot_replication.setup`",
+            ) from error
 
     @property
     def client(self) -> ReplicatorClient:
@@ -103,6 +126,8 @@ class Connections(Line):
         if self.transport == "http":
             client: ReplicatorClient = http_transport().HttpClient(self.api, self._params["socket_path"])
             return client
+        if self.transport == "timer":
+            return self.timer
         return DoveadmClient(self.run_command, self.doveadm(), self._params["socket_path"], self.printed)
 
     def hang_up(self) -> None:
@@ -111,7 +136,7 @@ class Connections(Line):
         self._client = None
 
     def socket_identity(self) -> object:
-        return None if self.transport == "http" else socket_identity(self.socket_path)
+        return None if self.transport in ("http", "timer") else socket_identity(self.socket_path)
 
     def doveadm(self) -> List[str]:
         """Return doveadm with its global options, with a limit on the longest silence."""
@@ -156,12 +181,16 @@ class Connections(Line):
         """Return the version of Dovecot and the path of the socket, None where the transport does not tell."""
         if self.transport == "http":
             return dict(dovecot_version=None, socket_path=self._params["socket_path"])
+        if self.transport == "timer":
+            return dict(dovecot_version=self.doveconf.version(), socket_path=None)
         return dict(dovecot_version=self.doveconf.version(), socket_path=self.socket_path)
 
     def on_hold(self) -> Optional[bool]:
         """Return whether the configuration keeps syncs from being started, None where it cannot be read."""
         if self.transport == "http":
             return None
+        if self.transport == "timer":
+            return self.timer.on_hold()
         try:
             return self.doveconf.get("replication_max_conns") == "0"
         except DovecotError:
@@ -169,14 +198,14 @@ class Connections(Line):
 
     def require_replicator(self) -> None:
         """Raise DovecotError where this Dovecot has no replicator, for a module that does not ask it anything."""
-        if self.transport == "http":
+        if self.transport in ("http", "timer"):
             self.client.overview()
         else:
             self.doveconf.refuse_without_replicator()
 
     def explained(self, error: DovecotError) -> str:
         """Return the message of a failure. A Dovecot without a replicator explains any failure on its host."""
-        if self.transport != "http":
+        if self.transport not in ("http", "timer"):
             try:
                 self.doveconf.refuse_without_replicator()
             except DovecotError as gone:

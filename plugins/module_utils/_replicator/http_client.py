@@ -23,7 +23,6 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.line_socket import LONGEST_ANSWER
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import UPGRADE_GUIDE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import rows
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
@@ -56,7 +55,7 @@ SEE_LOG = "look at Dovecot's log on that host"
 NO_REPLICATOR = (
     "this Dovecot is 2.4 or later, and the replicator was removed in 2.4.0; or it is older than 2.3.17, whose API has "
     "no replicator commands yet",
-    "stay on Dovecot 2.3, and before 2.3.17 use another transport; for 2.4 see " + UPGRADE_GUIDE,
+    "before 2.3.17 use another transport; 2.4 has no replicator, and modules that run on the host ask its timer",
 )
 # Cause and cure by the status of a response.
 HTTP_CURES: Dict[int, Tuple[str, str]] = {

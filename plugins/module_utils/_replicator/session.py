@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The frame of a module: from its options to its result. PRIVATE to this collection."""
 
+import os
 from typing import Any, Callable, Collection, Dict, List, Optional, Set
 
 from ansible.module_utils.basic import AnsibleModule
@@ -29,6 +30,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.slices import Wait
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Accounts
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import path_of
 
 Work = Callable[["Session"], Dict[str, Any]]
 AskAgain = Callable[["Session", List[str]], object]
@@ -83,7 +85,8 @@ class Session:
         try:
             unpack_users(module.params)
             check_numbers(module.params)
-            transport = chosen_transport(module.params, of_mail)
+            has_timer = os.path.exists(path_of(module.params["config_file"]))
+            transport = chosen_transport(module.params, of_mail, has_timer)
             connections = Connections(
                 module.params, transport, module.run_command, module.get_bin_path("timeout"), module.warn
             )
@@ -95,7 +98,7 @@ class Session:
         except TaskFailed as failure:
             module.fail_json(msg=failure.message, invocation=repeated, **failure.result)
         except DovecotError as error:
-            text = connections.explained(error) if connections else str(error)
+            text = connections.explained(error) if connections and not of_mail else str(error)
             module.fail_json(msg=text, invocation=repeated)
         finally:
             if connections:

@@ -182,7 +182,7 @@ class Userdb(Accounts):
         request = self._next_id()
         # The log counts whole seconds.
         began = int(time.time())
-        self._socket.write(encode_line("LIST", request, "service=doveadm"))
+        self._socket.write(encode_line("LIST", request, "user=*", "service=doveadm"))
         lines = self._socket.read_burst(encode_line("DONE", request, "")[:-1], pause)
         if lines is None:
             raise self._closed()

@@ -31,10 +31,11 @@ options:
     description:
       - What to read. V(host) decides whether the host can replicate at all, and works on hosts without Dovecot and
         with Dovecot 2.4, too. V(service) tells whether the replicator answers and the userdb lists its users.
-        V(replication) is all the rest.
+        V(history) is what the role P(mailops.dovecot_replication.monitoring#role) remembers, and V(upgrade) what
+        Dovecot 2.4 would have to read. V(replication) is all the rest.
     type: list
     elements: str
-    choices: [host, service, replication, history]
+    choices: [host, service, replication, history, upgrade]
     default: [host, replication]
   peer:
     description: With V(host), the host name or address of the other host, to be looked up on this one.
@@ -144,6 +145,139 @@ os_family:
   type: str
   sample: debian
   choices: [debian, redhat, alpine]
+has_timer:
+  description: Whether the role has set up a timer that syncs, as it does for Dovecot 2.4.
+  returned: when O(gather) has V(host)
+  type: bool
+  sample: false
+dsync_parameters:
+  description: C(replication_dsync_parameters) as the role has written it, null where it has not.
+  returned: when O(gather) has V(host)
+  type: str
+  sample: -d -N -l 30
+engine:
+  description: What starts the syncs of the host.
+  returned: when O(gather) has V(replication)
+  type: str
+  choices: [replicator, timer]
+  sample: replicator
+timer:
+  description: The timer that starts the syncs, null where a replicator does.
+  returned: when O(gather) has V(replication)
+  type: dict
+  contains:
+    destination:
+      description: Where the host syncs to.
+      type: str
+      sample: tcp:mx2.example.org:12345
+    interval:
+      description: How many seconds after a round over all users the next one begins.
+      type: int
+      sample: 60
+    active:
+      description: Whether systemd says that the timer runs.
+      type: bool
+    enabled:
+      description: Whether it starts at boot.
+      type: bool
+    on_hold:
+      description: Whether the playbook C(drain) keeps syncs from being started.
+      type: bool
+    running:
+      description: Whether syncs are under way.
+      type: bool
+    round_age:
+      description: Seconds since the start of the last round over all users, null when there was none.
+      type: int
+      sample: 42
+    round_problem:
+      description: Why that round was given up, null where it was not.
+      type: str
+    listing_problem:
+      description: Why the userdb did not list its users for it, null where it did.
+      type: str
+    missing:
+      description: Users whom the peer does not have.
+      type: dict
+      contains:
+        count:
+          description: How many.
+          type: int
+        first:
+          description: The first of them, at most O(limit).
+          type: list
+          elements: str
+    problems:
+      description: Users whose last sync has failed, at most O(limit).
+      type: list
+      elements: dict
+      contains:
+        username:
+          description: The user.
+          type: str
+          sample: alice@example.org
+        status:
+          description: The exit status of C(doveadm sync).
+          type: int
+          sample: 75
+        problem:
+          description: What it said.
+          type: str
+upgrade:
+  description: What Dovecot 2.4 would have to read, without values and without files of the role, and who the users are.
+  returned: when O(gather) has V(upgrade)
+  type: dict
+  contains:
+    settings:
+      description: All assignments of the configuration, in the order in which Dovecot reads them.
+      type: list
+      elements: dict
+      contains:
+        setting:
+          description: The setting with the sections that it stands in.
+          type: str
+          sample: userdb[1]/args
+        protocol:
+          description: The protocol section that it stands in, null outside of them.
+          type: str
+        place:
+          description: The file and the line.
+          type: str
+          sample: /etc/dovecot/conf.d/10-auth.conf line 7
+        old_variables:
+          description: Whether the value has variables such as C(%u), which Dovecot 2.4 takes literally.
+          type: bool
+        plugins:
+          description: The words of C(mail_plugins).
+          type: list
+          elements: str
+    untitled:
+      description: Sections that need a name in Dovecot 2.4 and have none.
+      type: list
+      elements: dict
+      contains:
+        setting:
+          description: The kind of section.
+          type: str
+          sample: passdb
+        place:
+          description: The file and the line.
+          type: str
+    plugin_sections:
+      description: The files and lines of sections C(plugin).
+      type: list
+      elements: str
+    main_file:
+      description: The file that Dovecot reads first.
+      type: str
+      sample: /etc/dovecot/dovecot.conf
+    users:
+      description: How many users the userdb lists.
+      type: int
+      sample: 4
+    users_digest:
+      description: A digest of their names. Hosts with the same users have the same one.
+      type: str
 selinux:
   description: Whether SELinux is on, enforcing or permissive.
   returned: when O(gather) has V(host)
@@ -229,6 +363,21 @@ settings:
   returned: when O(gather) has V(replication), without RV(config_problem)
   type: dict
   contains:
+    storage:
+      description: The format of the mail, empty where the userdb says it, or nobody.
+      type: str
+      sample: maildir
+    leftovers:
+      description: Settings for a replicator or its plugin. On a host with Dovecot 2.4 they are left from before.
+      type: list
+      elements: dict
+      contains:
+        setting:
+          description: The setting with the sections that it stands in.
+          type: str
+        place:
+          description: The file and the line.
+          type: str
     in_force:
       description: The settings that matter, with what is in force outside of protocol sections.
       type: list
@@ -745,6 +894,10 @@ def work(session: Session) -> Dict[str, Any]:
         from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history
 
         result["history"] = history.remembered()
+    if "upgrade" in params["gather"]:
+        from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import upgrade
+
+        result["upgrade"] = upgrade.observe(session)
     if "replication" in params["gather"]:
         # Imported only here, as it takes a tenth of the time that a look at the host does.
         from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import replication
@@ -790,7 +943,7 @@ def main() -> None:
             gather=dict(
                 type="list",
                 elements="str",
-                choices=["host", "service", "replication", "history"],
+                choices=["host", "service", "replication", "history", "upgrade"],
                 default=["host", "replication"],
             ),
             peer=dict(type="str"),

@@ -99,6 +99,38 @@ replicator_socket:
   returned: success
   type: str
   sample: replicator-doveadm
+by_timer:
+  description: Whether a timer starts the syncs of this host, as its Dovecot has no replicator.
+  returned: success
+  type: bool
+timer:
+  description: What the role needs to have that timer, or to remove it.
+  returned: success
+  type: dict
+  contains:
+    program:
+      description: The path of the program that syncs.
+      type: str
+    state_dir:
+      description: The directory of what it knows of users.
+      type: str
+    service:
+      description: The name of its service.
+      type: str
+    timer:
+      description: The name of the timer.
+      type: str
+    files:
+      description: Settings and units.
+      type: list
+      elements: dict
+      contains:
+        path:
+          description: The path.
+          type: str
+        content:
+          description: The content, empty where the file shall not be there.
+          type: str
 known_hosts_file:
   description: The file with the peer's host keys, for the scheme C(ssh).
   returned: success
@@ -177,6 +209,9 @@ needs:
       type: bool
     finish:
       description: Something is to be checked, verified or removed.
+      type: bool
+    timer:
+      description: A timer is to start the syncs, or one that is there is to be removed.
       type: bool
 observed:
   description: What M(mailops.dovecot_replication.node_info) has returned.

@@ -63,7 +63,7 @@ EXAMPLES = r"""
 - name: Write the page of a result that was kept
   mailops.dovecot_replication.replication_report:
     result: "{{ lookup('ansible.builtin.file', 'result.json') | from_json }}"
-    dest: replication.html
+    dest: replication-report.html
   run_once: true
 """
 

@@ -10,8 +10,8 @@ version_added: 1.0.0
 description:
   - Makes C(replication_result) from what the tasks of a play have registered, and hands it over to the jobs that
     follow, as M(ansible.builtin.set_stats) does.
-  - Works in the playbooks C(setup), C(verify), C(status), C(resync), C(drain), C(decommission) and C(adopt). To have
-    their result, import them in a playbook of your own.
+  - Works in the playbooks C(setup), C(verify), C(status), C(resync), C(drain), C(decommission), C(adopt)
+    and C(upgrade_prepare). To have their result, import them in a playbook of your own.
   - Runs on the controller and asks the host nothing.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
@@ -30,7 +30,7 @@ options:
   playbook:
     description: The playbook whose result it is.
     type: str
-    choices: [setup, verify, status, resync, drain, decommission, adopt]
+    choices: [setup, verify, status, resync, drain, decommission, adopt, upgrade_prepare]
     required: true
   stage:
     description:
@@ -119,7 +119,7 @@ def main() -> None:
             playbook=dict(
                 type="str",
                 required=True,
-                choices=["setup", "verify", "status", "resync", "drain", "decommission", "adopt"],
+                choices=["setup", "verify", "status", "resync", "drain", "decommission", "adopt", "upgrade_prepare"],
             ),
             stage=dict(type="str", required=True, choices=["begun", "failed", "ended"]),
             group=dict(type="str", default="dovecot_replication"),

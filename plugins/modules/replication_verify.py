@@ -115,6 +115,11 @@ probe_user:
   description: The mailbox for the probe; empty for none.
   returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)
   type: str
+unannounced:
+  description: Hosts whose syncs a timer starts. It is told of no change, so a probe from there needs a request.
+  returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)
+  type: list
+  elements: str
 token:
   description: Part of the subject by which a probe is found again.
   returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)

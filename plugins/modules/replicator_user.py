@@ -200,6 +200,12 @@ dropped_users:
   returned: when O(wait=true) and not in check mode
   type: list
   elements: str
+failed_reasons:
+  description:
+    - Why users of RV(failed_users) have failed, by user, for at most ten of them, with the transport V(ignore:timer).
+    - Empty with the others, as only Dovecot's log has that.
+  returned: when O(wait=true) and not in check mode
+  type: dict
 dropped_reasons:
   description:
     - Why the replicator has dropped each of RV(dropped_users). V(unknown) is not in the userdb here, V(noreplicate) has

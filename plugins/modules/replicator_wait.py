@@ -157,6 +157,12 @@ dropped_users:
   type: list
   elements: str
   sample: []
+failed_reasons:
+  description:
+    - Why users of RV(failed_users) have failed, by user, for at most ten of them, with the transport V(ignore:timer).
+    - Empty with the others, as only Dovecot's log has that.
+  returned: success, and failure of the waiting
+  type: dict
 dropped_reasons:
   description:
     - Why the replicator has dropped each of RV(dropped_users). V(unknown) is not in the userdb here, V(noreplicate) has
@@ -218,7 +224,7 @@ def wait_until_quiet(session: Session, result: Dict[str, Any]) -> None:
         session.wait.watch(), matches, 0 if session.check_mode else params["wait_timeout"]
     )
     outcome = Outcome(synced=[], failed=[], dropped=[], pending=running, elapsed=elapsed)
-    result.update(outcome.as_result(), dropped_reasons={}, restarts=0)
+    result.update(outcome.as_result(), dropped_reasons={}, failed_reasons={}, restarts=0)
     if running and not session.check_mode:
         raise TaskFailed(NEVER_QUIET % enumerated(running), transport=session.transport, **result)
 

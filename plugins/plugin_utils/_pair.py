@@ -51,6 +51,13 @@ BEYOND_LOOPBACK: Dict[str, Any] = {
     "because": "the peer cannot connect to this host alone; give the listener of replication addresses of its own with "
     "`replication_listen: ['*', '::']`",
 }
+TLS_AT_ALL: Dict[str, Any] = {
+    "setting": "ssl",
+    "matches": r"(?!no\Z)",
+    "wanted": "not be no",
+    "because": "Dovecot 2.4 then opens no listener with TLS, and only warns of it; set `ssl = yes`, and where IMAP is "
+    "to stay without TLS, `ssl = no` inside `protocol imap`",
+}
 SYNCS_ALLOWED: Dict[str, Any] = {
     "setting": "doveadm_allowed_commands",
     "matches": r"\Z|" + "".join(rf"(?=(?:.*[, ])?{command}(?:[, ]|\Z))" for command in SYNC_COMMANDS),
@@ -287,6 +294,8 @@ def theirs(side: Side) -> List[Dict[str, Any]]:
     expected = [] if side.by_timer else [NO_CHROOT]
     if side.mail_is_by_setting and not side.is_2_4:
         expected.append(PLACE_FOR_MAIL)
+    if side.over_tls and side.is_2_4:
+        expected.append(TLS_AT_ALL)
     if side.listens and not side.replication_listen:
         expected.append(BEYOND_LOOPBACK)
     if not (side.has_api and side.allowed_commands):

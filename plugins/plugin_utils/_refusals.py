@@ -372,6 +372,16 @@ def _tls_to_ipv6_address(side: Side) -> Iterator[str]:
 
 
 @refusal(
+    "tls_to_address_of_2_4",
+    "With the scheme tcps Dovecot 2.4 looks for a host name in the certificate, and refuses one that has the address.",
+    "give the peer's host name as replication_peer",
+)
+def _tls_to_address_of_2_4(side: Side) -> Iterator[str]:
+    if side.over_tls and side.is_2_4 and side.peer_is_ipv4:
+        yield f"The peer {side.peer} is an IPv4 address"
+
+
+@refusal(
     "ssh_without_other",
     "The hosts exchange their keys through Ansible, so it must reach both.",
     "put both hosts into the group, even where replication_peer is set",

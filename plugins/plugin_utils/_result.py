@@ -8,6 +8,9 @@ docs/results.md describes the keys. A list of users in a result has at most ``MO
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _upgrade
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import is_2_4
 
 MOST_NAMES = 20
 # How many hosts the message names, how many failing users, and how much of what a host says.
@@ -37,6 +40,8 @@ class Facts(NamedTuple):
     resync: Mapping[str, Any]
     # The record of plugin_utils/_adoption.py.
     adoption: Mapping[str, Any]
+    # Of node_info with ``gather: [upgrade]``.
+    upgrade: Mapping[str, Any]
     # What needs a person, empty where nothing does.
     failure: str
 
@@ -56,6 +61,7 @@ def facts_of(variables: Mapping[str, Any]) -> Facts:
         status=variables.get("__replication_status") or {},
         resync=variables.get("__replication_resync") or {},
         adoption=variables.get("__replication_adoption") or {},
+        upgrade=(variables.get("__replication_upgrade") or {}).get("upgrade") or {},
         failure=str(outcome.get("msg", "")) if outcome.get("failed") else "",
     )
 
@@ -567,6 +573,85 @@ def _adopted_pair(run: Run, own: Mapping[str, Any]) -> List[str]:
     ]
 
 
+# upgrade_prepare
+
+
+def _is_2_4(facts: Facts) -> bool:
+    return is_2_4(parse_version(facts.host.get("dovecot_version") or ""))
+
+
+def _lines(facts: Facts) -> List[_upgrade.Line]:
+    return [] if _is_2_4(facts) or not facts.upgrade else _upgrade.to_convert(facts.upgrade)
+
+
+def _upgrade_prepare(run: Run, name: str) -> Dict[str, Any]:
+    facts = run.facts[name]
+    lines = _lines(facts)
+    return {
+        "dovecot_version": facts.host.get("dovecot_version"),
+        **_changed(facts.config),
+        **_verified(run, name),
+        "users": facts.upgrade.get("users"),
+        "synced": len(facts.resync.get("synced_users") or []),
+        "to_convert": [line._asdict() for line in lines],
+        "effects": _upgrade.summary_of(lines),
+    }
+
+
+def _left(run: Run) -> List[str]:
+    return [name for name, facts in run.facts.items() if facts.host and not _is_2_4(facts)]
+
+
+def _upgrade_next(run: Run) -> str:
+    left = _left(run)
+    if not left:
+        return "Every host has Dovecot 2.4. Next: remove replication_upgrading from the inventory, then %s" % PROVES
+    # One host of a pair after the other; those whose peer is still on the older version come first as well as last.
+    drain = "`ansible-playbook mailops.dovecot_replication.drain -e replication_hosts=%s`" % left[0]
+    return (
+        "Next, for %s: keep `replication_upgrading: true` in the inventory, send clients and new mail to the other "
+        "host, run %s, upgrade Dovecot, convert what is listed, then run "
+        "`ansible-playbook mailops.dovecot_replication.setup` for both hosts, drain with replication_hold=false, and "
+        "this again." % (left[0], drain)
+    )
+
+
+def _upgrade_prepare_good(run: Run, hosts: Hosts) -> str:
+    count = sum(len(host["to_convert"]) for host in hosts.values())
+    return "%s to convert on %s. %s" % (
+        _counted(count, "line"),
+        _counted(len(_left(run)), "host"),
+        _upgrade_next(run),
+    )
+
+
+def _upgrade_prepare_report(run: Run) -> List[str]:
+    lines = []
+    for name, facts in run.facts.items():
+        version = (facts.host.get("dovecot_version") or "?").split()[0]
+        if facts.failure or not facts.upgrade:
+            lines.append("%s: not ready. %s" % (name, facts.failure or NO_RESULT))
+            continue
+        found = _lines(facts)
+        state = (
+            "has Dovecot %s already" % version
+            if _is_2_4(facts)
+            else "Dovecot %s, %s to convert"
+            % (
+                version,
+                _counted(len(found), "line"),
+            )
+        )
+        lines.append("%s: %s; %s." % (name, state, _counted(facts.upgrade["users"], "user")))
+        lines += _upgrade.lines_of(found)
+        if found:
+            main = facts.upgrade["main_file"]
+            first = "dovecot_config_version = 2.4.1, then dovecot_storage_version = 2.4.1"
+            lines.append("  And %s must begin with %s." % (main, first))
+    needy = any(facts.failure or not facts.upgrade for facts in run.facts.values())
+    return [*lines, "Next: mend what is named, then run this again." if needy else _upgrade_next(run)]
+
+
 class Playbook(NamedTuple):
     """What a playbook knows of a host, its message when no host needs a person, and what it shows."""
 
@@ -583,6 +668,7 @@ PLAYBOOKS = {
     "drain": Playbook(_drain, _drain_good, _drain_report),
     "decommission": Playbook(_decommission, _decommission_good, _decommission_report),
     "adopt": Playbook(_adopt, _adopt_good, _adopt_report),
+    "upgrade_prepare": Playbook(_upgrade_prepare, _upgrade_prepare_good, _upgrade_prepare_report),
 }
 
 

@@ -19,6 +19,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer
 )
 
 IPV6 = re.compile(r"[0-9A-Fa-f.]*:[0-9A-Fa-f:.]+\Z")
+IPV4 = re.compile(r"[0-9]+(?:[.][0-9]+){3}\Z")
 LOOPBACK = re.compile(r"127[.]|::1\Z")
 ANY_ADDRESS = ("*", "::", "0.0.0.0")
 # A mode that gives its group no rights.
@@ -145,6 +146,10 @@ class Side(NamedTuple):
         return bool(IPV6.match(self.peer))
 
     @property
+    def peer_is_ipv4(self) -> bool:
+        return bool(IPV4.match(self.peer))
+
+    @property
     def own_name(self) -> str:
         """What the other host calls this one; its certificate must be for that name."""
         return self.name if self.peer_calls_it is None else self.peer_calls_it
@@ -199,8 +204,15 @@ class Side(NamedTuple):
     @property
     def dsync_parameters(self) -> Optional[str]:
         """The value of replication_dsync_parameters, None for Dovecot's default."""
-        for_2_4 = self.replication_upgrading or is_2_4(parse_version(self.peer_version))
-        return self.replication_dsync_parameters or (PARAMETERS_FOR_2_4 if for_2_4 else None)
+        for_2_4 = is_2_4(parse_version(self.peer_version)) if self.peer_version else self.has_parameters_for_2_4
+        return self.replication_dsync_parameters or (
+            PARAMETERS_FOR_2_4 if for_2_4 or self.replication_upgrading else None
+        )
+
+    @property
+    def has_parameters_for_2_4(self) -> bool:
+        """Whether the role has made this host ready for a peer with 2.4 before, such as in a run for both hosts."""
+        return self.observed.get("dsync_parameters") == PARAMETERS_FOR_2_4
 
     # How the two reach each other
 

@@ -81,6 +81,7 @@ class WaitingAction(ActionBase):
             waiting = part["waiting"]
             outcome = Outcome.of(part).after(outcome)
             result["dropped_reasons"].update(part["dropped_reasons"])
+            result["failed_reasons"] = part["failed_reasons"]
             rest = until.rest(outcome)
         if rest:
             time.sleep(max(0, deadline - time.monotonic()))
@@ -88,7 +89,8 @@ class WaitingAction(ActionBase):
         result.update(outcome.as_result(), restarts=waiting["state"]["restarts"])
         if result["restarts"] and not waiting["asks"]:
             Display().warning(MAY_BE_LOST)
-        problem = until.verdict(outcome, result["dropped_reasons"], waiting["state"]["trouble"])
+        reasons = result["dropped_reasons"]
+        problem = until.verdict(outcome, reasons, waiting["state"]["trouble"], result["failed_reasons"])
         if problem:
             result.update(failed=True, msg=problem)
         return result

@@ -203,6 +203,12 @@ class Pair:
             self.shell(
                 "timeout 10 sh -c 'while doveadm replicator dsync-status | grep -q @; do sleep 0.1; done'; true", each
             )
+        with self.silent_dovecot(host):
+            yield
+
+    @contextlib.contextmanager
+    def silent_dovecot(self, host=MX2):
+        """As ``silent``, whatever runs."""
         self.shell(FREEZE, host)
         try:
             yield
@@ -310,6 +316,33 @@ def host_without_replicator(request):
     lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
     lab.execute(MX1, "systemctl", "restart", "dovecot")
     yield Pair(lab, request.param)
+    if not os.environ.get("MAILOPS_LAB_KEEP"):
+        lab.down()
+
+
+@pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
+def timed(request):
+    """A pair whose Dovecot has no replicator, so that a timer starts the syncs."""
+    lab = Lab(f"timed-{request.param}")
+    lab.up(request.param)
+    yield from set_up(lab, request.param, mailhost_syntax="2.4")
+
+
+@pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
+def mixed(request):
+    """A pair on its way: mx1 has a replicator, and mx2 has none any more."""
+    lab = Lab(f"mixed-{request.param}")
+    lab.up("bookworm", others={"mx2": request.param})
+    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true", "--limit", MX1))
+    yield from set_up(lab, request.param, mailhost_syntax="2.4", limit=MX2)
+
+
+def set_up(lab, release, limit="all", **mailhost):
+    options = ["-e", json.dumps({"mailhost_install": True, **mailhost}), "--limit", limit]
+    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, *options))
+    hosts = Pair(lab, release)
+    runs.succeeded(hosts.play("setup"))
+    yield hosts
     if not os.environ.get("MAILOPS_LAB_KEEP"):
         lab.down()
 

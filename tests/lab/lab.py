@@ -281,14 +281,19 @@ class Lab:
     def container(self, host):
         return f"{PREFIX}-{self.name}-{host.split('.')[0]}"
 
-    def up(self, release="bookworm", hosts=("mx1", "mx2")):
-        """Start the hosts (short names) and return them as a list of Host."""
+    def up(self, release="bookworm", hosts=("mx1", "mx2"), others=None):
+        """Start the hosts (short names) and return them as a list of Host.
+
+        :arg others: dict of hosts that are to have another release, to that
+        """
+        others = others or {}
         with exclusive_lock():
-            image = host_image(self.engine, release)
+            images = {name: host_image(self.engine, name) for name in {release, *others.values()}}
             if not self.engine.exists("network", self.network):
                 self._create_network()
         names = [f"{host}.{DOMAIN}" for host in hosts]
-        for name in names:
+        for host, name in zip(hosts, names):
+            image = images[others.get(host, release)]
             if not self._is_sound(name, image):
                 self._create(name, image)
         for name in names:

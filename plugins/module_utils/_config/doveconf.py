@@ -16,8 +16,8 @@ RunCommand = Callable[..., Tuple[int, str, str]]
 GONE_SINCE = (2, 4)
 GONE_TEXT = "Dovecot %s has no replicator: it was removed in 2.4.0"
 GONE_CURE = (
-    "run `ansible-playbook mailops.dovecot_replication.setup` for this host, which has a timer start the syncs instead, "
-    "and leave socket_path and transport out"
+    "run `ansible-playbook mailops.dovecot_replication.setup` for this host, which has a timer start the syncs "
+    "instead, and leave socket_path and transport out"
 )
 
 

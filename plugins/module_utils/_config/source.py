@@ -20,6 +20,8 @@ INCLUDE = re.compile(r"!include(?:_try)?\s+(.*)\Z")
 LISTENER = re.compile(r"service/([^/]+)/(?:unix|fifo)_listener/([^/]+)/mode\Z")
 # Filters other than protocol: what is inside holds for some connections only.
 FILTERS = ("local", "remote", "local_name")
+# Dovecot 2.4 prints ``ssl_server { cert_file = x }`` for ssl_server_cert_file, and takes either.
+GROUPS = re.compile(r"(?<![^/])(ssl_server|ssl_client)/")
 NUMBERED = ("userdb", "passdb", "namespace")
 # A block that is open: its name, or the kind and title of a filter.
 Open = Union[str, Tuple[str, str]]
@@ -238,7 +240,7 @@ class _Reader:
                         name,
                         number,
                         protocols[-1] if protocols else None,
-                        "/".join(names),
+                        GROUPS.sub(r"\1_", "/".join(names)),
                         self._unquote(assignment.group(2)),
                         reason,
                         section,

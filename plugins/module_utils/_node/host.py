@@ -12,6 +12,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import find_command
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import path_of
 
 OS_RELEASE = "/etc/os-release"
@@ -20,6 +21,7 @@ FAMILIES = {"debian": "debian", "rhel": "redhat", "fedora": "redhat", "alpine": 
 # What doveadm ends with when it cannot read its configuration, and where it says why.
 CONFIG_STATUS = 89
 COMPLAINT = re.compile(r"Fatal: (.*)")
+DSYNC_PARAMETERS = re.compile(r"^replication_dsync_parameters = (.*)$", re.MULTILINE)
 NO_SHELLS = ("nologin", "false", "sync", "shutdown", "halt")
 
 
@@ -47,7 +49,21 @@ def observe(
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
         "has_timer": os.path.exists(path_of(config_file)),
+        "dsync_parameters": own_dsync_parameters(os.path.dirname(path_of(config_file))),
     }
+
+
+def own_dsync_parameters(directory: str) -> Optional[str]:
+    """Return the value of replication_dsync_parameters that the role has written, None where it has not."""
+    for path in (os.path.join("conf.d", DROP_IN), SETTINGS_FILE):
+        try:
+            with open(os.path.join(directory, path), errors="replace") as stream:
+                found = DSYNC_PARAMETERS.search(stream.read())
+        except (IOError, OSError):
+            continue
+        if found:
+            return found.group(1)
+    return None
 
 
 def _os_release() -> str:

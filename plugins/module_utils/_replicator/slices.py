@@ -5,6 +5,7 @@
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import TaskFailed
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import NAMED_IN_MESSAGES
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.connections import Connections
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb_policy import (
     reasons_for_dropping,
@@ -64,7 +65,10 @@ class Wait:
         watch = self.watch(self._part.get("state"))
         outcome = wait_for_syncs(watch, names, now, self._mask, until)
         reasons = reasons_for_dropping(self._connections.userdb, outcome.dropped) if outcome.dropped else {}
+        # Of those who are named in a message.
+        failures = watch.problems(outcome.failed[:NAMED_IN_MESSAGES])
         result.update(outcome.as_result(), dropped_reasons=reasons, restarts=watch.state["restarts"])
+        result["failed_reasons"] = failures
         if self._check_mode:
             return
         if self._part:
@@ -78,7 +82,7 @@ class Wait:
             return
         if result["restarts"] and not self._ask_again:
             self._warn(MAY_BE_LOST)
-        problem = until.verdict(outcome, reasons, watch.state["trouble"])
+        problem = until.verdict(outcome, reasons, watch.state["trouble"], failures)
         if problem:
             raise TaskFailed(problem, transport=self._connections.transport, **result)
 

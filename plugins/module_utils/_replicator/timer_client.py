@@ -99,6 +99,10 @@ class TimerClient(ReplicatorClient):
         wanted = list(names)
         self._read(lambda store: store.forget(wanted))
 
+    def problems(self, names: List[str]) -> Dict[str, str]:
+        found = self._read(lambda store: store.entries(names))
+        return {name: found[name].problem for name in names if name in found and found[name].problem}
+
     def facts(self) -> Dict[str, str]:
         """Return what is known of the rounds: ``round_began``, ``round_ended``, ``round_problem``, and others."""
         return self._read(Store.facts)
@@ -177,5 +181,5 @@ def status_of(entry: Entry, round_began: int, running: bool, interval: int, now:
         full_sync=moment_at(entry.full, now),
         successful_sync=success,
         failed=entry.failed,
-        next_sync=0 if due else max(0, int(round_began + interval - now)),
+        next_sync=0 if due else max(0, int(max(round_began, entry.fast) + interval - now)),
     )

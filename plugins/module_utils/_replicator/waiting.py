@@ -5,7 +5,10 @@
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import Interrupted
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (
+    DovecotError,
+    Interrupted,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
@@ -29,6 +32,8 @@ FAILED = (
     "the account; a panic of doveadm there means noreplicate set on the peer only); where it has none, run "
     "`doveadm -v sync -u USER -d -N` on this host."
 )
+# With a timer, which keeps what Dovecot has said.
+BECAUSE = "The sync failed for %%s: %s. `verify` names the cause."
 DROPPED = {
     "unknown": "The replicator dropped %s from its list: the userdb of this host does not have the account. "
     "If it was deleted or renamed on both hosts, nothing is to be done; else create it.",
@@ -118,16 +123,28 @@ class Until(NamedTuple):
             return []
         return sorted(outcome.pending + ([] if self.state == "ended" else outcome.failed))
 
-    def verdict(self, outcome: Outcome, reasons: Mapping[str, str], trouble: Optional[str] = None) -> Optional[str]:
+    def verdict(
+        self,
+        outcome: Outcome,
+        reasons: Mapping[str, str],
+        trouble: Optional[str] = None,
+        failures: Optional[Mapping[str, str]] = None,
+    ) -> Optional[str]:
         """Return what is wrong with an outcome and what to do about it, None when nothing is wrong.
 
         :arg reasons: of the dropped names, as ``reason_for_dropping`` gives them; some may be missing
         :arg trouble: why the replicator could not be read at the end
+        :arg failures: why users have failed, where the side that syncs knows it
         """
         accepted = self.max_failed or 0
         if self.state == "idle" and self.max_failed is None:
             accepted = len(outcome.failed)
-        problems = [(outcome.failed if len(outcome.failed) > accepted else [], FAILED), (outcome.pending, PENDING)]
+        failed = outcome.failed if len(outcome.failed) > accepted else []
+        if failed and failures:
+            known = sorted({failures[name] for name in failures if name in failed})
+            problems = [(failed, BECAUSE % "; ".join(known).replace("%", "%%")), (outcome.pending, PENDING)]
+        else:
+            problems = [(failed, FAILED), (outcome.pending, PENDING)]
         if self.state != "idle":
             problems += [
                 ([name for name in outcome.dropped if reasons.get(name) == reason], text)
@@ -187,6 +204,15 @@ class Watch:
     def users(self, mask: str) -> Dict[str, UserStatus]:
         """As ``ReplicatorClient.users``."""
         return self._line.client.users(mask)
+
+    def problems(self, names: List[str]) -> Dict[str, str]:
+        """As ``ReplicatorClient.problems``; none where the replicator cannot be asked."""
+        if not names or self.state["trouble"]:
+            return {}
+        try:
+            return self._line.client.problems(names)
+        except DovecotError:
+            return {}
 
     def dsyncs(self) -> List[DsyncSlot]:
         """As ``ReplicatorClient.dsyncs``; raise Interrupted when this is another replicator than before."""

@@ -115,7 +115,9 @@ class Round:
             waiting = order(list(self._store.entries().values()))
         outage = self._sync(waiting)
         if in_full:
-            self._store.note(round_ended=int(time.time()), round_problem=outage or "")
+            self._store.note(round_ended=int(time.time()))
+        if in_full or outage or self._count.get("synced"):
+            self._store.note(round_problem=outage or "")
         total = sum(self._count.values())
         if total:
             parts = ["%d %s" % (self._count[kind], kind) for kind in sorted(self._count)]

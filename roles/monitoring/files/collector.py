@@ -1122,6 +1122,10 @@ class ReplicatorClient:
         self.remove([name])
         self.replicate([name], priority)
 
+    def problems(self, names: List[str]) -> Dict[str, str]:
+        """Return why the last syncs of these users have failed, as far as this side knows: a dict of texts by name."""
+        return {}
+
     def close(self) -> None:
         """Close the connection."""
 

@@ -279,6 +279,8 @@ LONGEST_STATE = 100000
 OUTAGE = re.compile(
     r"connect\(.*\) failed|Lookup of host .* failed|authentication failed|before handshake|ssh: |certificate|SSL"
 )
+UNKNOWN = re.compile("User doesn't exist|Unknown user in remote")
+DEADLY = re.compile("Fatal: |Panic: ")
 LONGEST_PROBLEM = 400
 # A process that ignores SIGTERM is killed after so many seconds.
 GRACE = 5
@@ -320,13 +322,17 @@ def ended(status: int, out: str, err: str) -> Ended:
     'outage'
     """
     lines = [line.strip() for line in err.splitlines() if line.strip()]
-    problem = (lines[-1] if lines else "status %d" % status)[:LONGEST_PROBLEM]
+    # Of a peer that dies over ssh the last line tells only that it is gone.
+    problem = ([line for line in lines if DEADLY.search(line)] + lines[-1:] + ["status %d" % status])[0][
+        :LONGEST_PROBLEM
+    ]
     state = (out.split() or [""])[-1]
     if status == 0:
         return Ended("synced", 0, "", state)
     if status == CHANGED_MEANWHILE:
         return Ended("again", status, problem, state)
-    if status == NO_SUCH_USER:
+    # Over ssh the peer's answer comes with another status.
+    if status == NO_SUCH_USER or any(UNKNOWN.search(line) for line in lines):
         return Ended("missing", status, problem, "")
     telling = [line for line in lines if OUTAGE.search(line)]
     if telling:
@@ -449,7 +455,9 @@ class Round:
             waiting = order(list(self._store.entries().values()))
         outage = self._sync(waiting)
         if in_full:
-            self._store.note(round_ended=int(time.time()), round_problem=outage or "")
+            self._store.note(round_ended=int(time.time()))
+        if in_full or outage or self._count.get("synced"):
+            self._store.note(round_problem=outage or "")
         total = sum(self._count.values())
         if total:
             parts = ["%d %s" % (self._count[kind], kind) for kind in sorted(self._count)]

@@ -23,14 +23,32 @@ NOT_ROOT = {"task_user": "deploy", "is_root": False}
 UNKNOWN = {"peer_addresses": []}
 SERVICE = {"replicator_problem": None, "userdb_problem": "x", "cannot_list": None, "users": None}
 NOT_LISTING = {"service": {**SERVICE, "cannot_list": "Dovecot's log says: no such table: users"}}
+V2_4 = {"dovecot_version": "2.4.1-4 (abc)"}
 ROWS = [
     ("not_root", dict(observed=NOT_ROOT), f"run on {MX1} as the user deploy"),
     ("not_root", dict(observed=NOT_ROOT, replication_state="absent"), "set `become: true` in the play"),
-    ("no_replicator", dict(observed={"dovecot_version": "2.4.1 (abc)"}), "Dovecot 2.4.1 (abc) has no replicator"),
+    ("timer_and_replicator", dict(replication_engine="timer"), "and this is Dovecot 2.3.19.1"),
+    ("timer_without_pause", dict(observed=V2_4, replication_timer_interval=4), "interval is 4 and"),
+    ("timer_without_pause", dict(observed=V2_4, replication_timer_patience=9), "patience is 9"),
     (
-        "no_replicator",
-        dict(observed={"dovecot_version": "2.4.1 (abc)"}, replication_state="absent"),
-        "removed in 2.4.0",
+        "api_of_2_4",
+        dict(observed=V2_4, replication_api_port=8080, replication_api_key="k", replication_api_listen=["127.0.0.1"]),
+        "no commands for a replicator",
+    ),
+    (
+        "iterate_of_2_4",
+        dict(observed=V2_4, replication_iterate={"driver": "sql", "file": "/x", "query": "q"}),
+        "set userdb_sql_iterate_query there",
+    ),
+    (
+        "tls_to_address_of_2_4",
+        dict(
+            observed=V2_4,
+            replication_scheme="tcps",
+            replication_tls_ca_file="/ca",
+            replication_peer="192.0.2.2",
+        ),
+        "give the peer's host name",
     ),
     ("no_pair", dict(members=(MX1,)), "has 1 host. A pair is exactly two"),
     ("no_pair", dict(members=()), "has 0 hosts. A pair is exactly two"),

@@ -1,0 +1,335 @@
+# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Dovecot 2.4 has no replicator: modules, role and playbooks with the timer that the role sets up, on live hosts."""
+
+import contextlib
+import json
+import re
+import time
+
+import pytest
+import runs
+from conftest import EVERYONE, HOSTS, MX1, MX2
+from lab import RELEASES
+
+ALICE, BOB, CAROL, DAVE = EVERYONE
+SERVICE, TIMER = "dovecot-replication.service", "dovecot-replication.timer"
+# Dovecot reads it where it is there.
+LOCAL = "/etc/dovecot/conf.d/60-local.conf"
+STATE = "/var/lib/dovecot-replication"
+
+
+def counts(pair, user):
+    return [
+        int(
+            pair.shell(f"doveadm -f flow mailbox status -u {user} messages INBOX", host).stdout.split("=")[1].split()[0]
+        )
+        for host in HOSTS
+    ]
+
+
+def save(pair, user, host=MX1):
+    pair.lab.execute(host, "doveadm", "save", "-u", user, stdin="Subject: timer\n\nHello.\n")
+
+
+@contextlib.contextmanager
+def no_rounds(pair):
+    """Nothing is synced that is not asked for."""
+    for host in HOSTS:
+        pair.shell(f"systemctl stop {TIMER}", host)
+    try:
+        yield
+    finally:
+        for host in HOSTS:
+            pair.shell(f"systemctl start {TIMER}", host)
+
+
+def findings(results):
+    """The findings of a run of verify, pairs of host and id."""
+    conclusions = [line["result"] for line in results if "findings" in line["result"]]
+    return {(found["host"], found["id"]) for conclusion in conclusions for found in conclusion["findings"]}
+
+
+def verify(pair, **variables):
+    return pair.play("verify", replication_probe_user=ALICE, **variables)
+
+
+def test_set_up_twice(timed):
+    assert runs.changes(timed.play("setup", "--check")) == []
+    assert runs.changes(runs.succeeded(timed.play("setup"))) == []
+    for host in HOSTS:
+        state = timed.shell(
+            f"systemctl is-active {TIMER}; systemctl is-enabled {TIMER}; stat -c %a {STATE}/users.sqlite", host
+        )
+        assert state.stdout.split() == ["active", "enabled", "640"]
+
+
+def test_a_change_of_a_setting_is_previewed(timed):
+    changed = {"replication_timer_interval": 45}
+    predicted = runs.changes(timed.play("setup", "--check", **changed))
+    done = runs.changes(runs.succeeded(timed.play("setup", **changed)))
+    assert predicted and set(predicted) <= set(done)
+    unit = timed.shell(f"systemctl show -p TimersMonotonic {TIMER}").stdout
+    assert "45s" in unit
+    runs.succeeded(timed.play("setup"))
+
+
+def test_the_blind_spot(timed):
+    """With one new mail on each host a plain sync carries nothing and says that all is well. Ours carries both."""
+    with no_rounds(timed):
+        assert not timed.module("replicator_replicate", users=[BOB], wait=True)["failed_users"]
+        before = counts(timed, BOB)
+        assert before[0] == before[1]
+        for host in HOSTS:
+            save(timed, BOB, host)
+        plain = timed.shell(f"doveadm sync -l 30 -u {BOB} tcp:{MX2}:12345")
+        assert plain.returncode == 0 and counts(timed, BOB) == [before[0] + 1] * 2, "a plain sync now sees it"
+        timed.module("replicator_replicate", users=[BOB], wait=True)
+        assert counts(timed, BOB) == [before[0] + 2] * 2
+
+
+def test_mail_crosses_by_itself(timed):
+    runs.succeeded(timed.play("setup", replication_timer_interval=5))
+    for here, there in (HOSTS, HOSTS[::-1]):
+        token = timed.deliver(CAROL, here)
+        assert timed.arrived(CAROL, token, there, seconds=30) is not None
+    runs.succeeded(timed.play("setup"))
+
+
+def test_what_the_modules_tell(timed):
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+    info = timed.module("replicator_info", user_mask="*")
+    assert info["transport"] == "timer" and info["dovecot_version"].startswith(RELEASES[timed.release].dovecot)
+    assert info["socket_path"] is None and info["overview"]["known_users"] == len(EVERYONE)
+    assert [user["username"] for user in info["users"]] == EVERYONE
+    for user in info["users"]:
+        assert user["successful_sync_age"] is not None and not user["failed"] and user["next_sync"] is not None
+    assert info["summary"]["failing"] == info["summary"]["never_synced"] == 0 and info["summary"]["on_hold"] is False
+    # As many slots as syncs may run at once.
+    assert len(info["dsyncs"]) == 4 and {slot["username"] for slot in info["dsyncs"]} == {None}
+
+
+def test_requests(timed):
+    with no_rounds(timed):
+        predicted = timed.module("replicator_replicate", users=[ALICE, BOB], check=True)
+        done = timed.module("replicator_replicate", users=[ALICE, BOB], wait=True)
+        assert predicted["requested"] == done["requested"] == done["synced_users"] == [ALICE, BOB]
+        again = timed.module("replicator_replicate", users=[ALICE], max_age="1h")
+        assert not again["changed"] and again["skipped_users"][0]["username"] == ALICE
+        (row,) = timed.module("replicator_info", users=[ALICE])["users"]
+        time.sleep(1.1)
+        timed.module("replicator_replicate", users=[ALICE], full=True, wait=True, priority="high")
+        (after,) = timed.module("replicator_info", users=[ALICE])["users"]
+        assert after["last_full_sync"] > row["last_full_sync"]
+        unknown = timed.module("replicator_replicate", users=["nobody@example.org"])
+        assert unknown["failed"] and unknown["unknown_users"] == ["nobody@example.org"]
+
+
+def test_the_list_of_users(timed):
+    """A user who is removed comes back with the next round, as with a replicator that starts."""
+    with no_rounds(timed):
+        removed = timed.module("replicator_user", users=[DAVE], state="absent")
+        assert removed["removed"] == [DAVE] and removed["known_users"] == len(EVERYONE) - 1
+        assert not timed.module("replicator_user", users=[DAVE], state="absent")["changed"]
+        added = timed.module("replicator_user", users=EVERYONE, exclusive=True, wait=True)
+        assert added["added"] == added["synced_users"] == [DAVE]
+        assert not timed.module("replicator_user", user_mask="*")["changed"]
+    assert timed.module("replicator_wait", until="synced", wait_timeout=90)["failed_users"] == []
+
+
+def test_verify_proves_it_both_ways(timed):
+    results = runs.succeeded(verify(timed))
+    assert findings(results) == set()
+    report = max((line["result"].get("report") or [] for line in results), key=len)
+    assert len([line for line in report if line.startswith("A probe from")]) == 2
+    assert "4 users have the same mail on both hosts, after a sync from either side." in report
+
+
+def test_a_user_whom_the_peer_lacks(timed):
+    """Told apart from a failure, and named by verify."""
+    nina = "nina@example.org"
+    with timed.account(nina, hosts=[MX1]):
+        result = timed.module("replicator_replicate", users=[nina], wait=True)
+        assert result["failed"] and result["dropped_reasons"] == {nina: "unknown_on_peer"}
+        assert timed.module("replicator_info", user_mask="*")["summary"]["failing"] == 0
+        assert (MX2, "account_missing") in findings(verify(timed))
+    timed.shell(f"systemctl start {SERVICE}")
+
+
+def test_a_peer_that_is_down(timed):
+    """The message says why; one round after its return everyone is in sync."""
+    with timed.stopped(MX2):
+        save(timed, ALICE)
+        result = timed.module("replicator_replicate", user_mask="*", wait=True)
+        assert result["failed_users"] == EVERYONE and "Connection refused" in result["msg"]
+        assert set(result["failed_reasons"]) == set(EVERYONE)
+        assert timed.module("replicator_info", user_mask="*")["summary"]["failing"] == len(EVERYONE)
+        status = timed.play("status", "--limit", MX1)
+        assert any("4 of 4 users fail" in message for message in runs.failures(status))
+        assert (MX1, "peer_unreachable") in findings(verify(timed))
+    runs.succeeded(timed.play("resync"))
+    assert counts(timed, ALICE)[0] == counts(timed, ALICE)[1]
+    assert findings(runs.succeeded(verify(timed))) == set()
+
+
+def test_a_peer_that_says_nothing(timed):
+    """dsync would wait for ever; each sync has an end."""
+    runs.succeeded(timed.play("setup", replication_timer_patience=10))
+    with timed.silent_dovecot(MX2):
+        result = timed.module("replicator_replicate", users=[ALICE], wait=True, wait_timeout=60)
+        assert result["failed_users"] == [ALICE] and "has not answered within 10 seconds" in result["msg"]
+    runs.succeeded(timed.play("setup"))
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+
+
+def test_drain_and_release(timed):
+    with no_rounds(timed):
+        predicted = runs.changes(timed.play("drain", "--check"))
+        assert runs.changes(runs.succeeded(timed.play("drain"))) == predicted != []
+        assert runs.changes(runs.succeeded(timed.play("drain"))) == []
+        token = timed.deliver(DAVE)
+        timed.shell(f"systemctl start {SERVICE}")
+        held = timed.module("replicator_replicate", users=[DAVE], wait=True, wait_timeout=3)
+        assert held["pending_users"] == [DAVE]
+        assert timed.arrived(DAVE, token, seconds=1) is None
+        assert timed.module("replicator_info", user_mask="*")["summary"]["on_hold"] is True
+        assert {(host, "on_hold") for host in HOSTS} <= findings(verify(timed))
+        runs.succeeded(timed.play("drain", replication_hold=False))
+        assert timed.arrived(DAVE, token, seconds=1) is not None
+
+
+FAULTS = {
+    "timer_stopped": f"systemctl disable --now {TIMER}",
+    "timer_not_enabled": f"systemctl disable {TIMER}",
+    "leftovers_of_2_3": f"printf 'service replicator {{\\n  process_min_avail = 1\\n}}\\n' > {LOCAL}",
+    "plugin_of_2_3": f"printf 'mail_plugins {{\\n  replication = yes\\n}}\\n' > {LOCAL}",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_and_its_cure_works(timed, fault):
+    timed.shell(FAULTS[fault])
+    try:
+        results = verify(timed)
+        found = {
+            each["id"]: each for line in results for each in line["result"].get("findings", []) if each["host"] == MX1
+        }
+        assert fault in found
+        cure = found[fault]["cure"]
+        for command in re.findall(r"`(systemctl enable[^`]*)`", cure):
+            timed.shell(command)
+        for path in re.findall(r"Remove (\S+) line", cure):
+            timed.shell(f"rm {path}")
+    finally:
+        timed.shell(
+            f"rm -f /etc/dovecot/conf.d/60-local.conf; systemctl enable --now {TIMER}; systemctl reload dovecot"
+        )
+    assert fault not in {name for dummy, name in findings(verify(timed))}
+
+
+def test_a_run_that_is_killed(timed):
+    """Whatever was under way is done by the next one."""
+    with no_rounds(timed):
+        tokens = {user: timed.deliver(user) for user in EVERYONE}
+        for _kill in range(3):
+            timed.module("replicator_replicate", users=EVERYONE)
+            timed.shell(f"sleep 0.1; systemctl kill -s KILL {SERVICE}; true")
+        timed.module("replicator_replicate", users=EVERYONE, wait=True)
+        for user in EVERYONE:
+            assert timed.arrived(user, tokens[user], seconds=1) is not None
+        assert {slot["username"] for slot in timed.module("replicator_info")["dsyncs"]} == {None}
+
+
+def test_mail_is_comparable(timed):
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+    here, there = (timed.module("mailbox_info", host=host, user_mask="*")["users"] for host in HOSTS)
+    assert here == there and [user["username"] for user in here] == EVERYONE
+    timed.shell(f"doveadm flags add -u {ALICE} '\\Flagged' mailbox INBOX all")
+    changed = timed.module("mailbox_info", users=[ALICE])["users"][0]
+    assert changed["fingerprint"] != there[0]["fingerprint"]
+    timed.module("replicator_replicate", users=[ALICE], wait=True)
+    assert timed.module("mailbox_info", host=MX2, users=[ALICE])["users"][0]["fingerprint"] == changed["fingerprint"]
+
+
+def test_tls(timed):
+    """A certificate that the authority of the peer has not signed is refused, by Dovecot as well."""
+    for host in HOSTS:
+        timed.shell(
+            f"openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={host} -addext subjectAltName=DNS:{host} "
+            "-keyout /etc/dovecot/own.key -out /etc/dovecot/own.pem 2> /dev/null",
+            host,
+        )
+    certificates = {host: timed.shell("cat /etc/dovecot/own.pem", host).stdout for host in HOSTS}
+    for here, there in (HOSTS, HOSTS[::-1]):
+        timed.lab.execute(here, "tee", "/etc/dovecot/peer.pem", stdin=certificates[there])
+    tls = {
+        "replication_scheme": "tcps",
+        "replication_tls_ca_file": "/etc/dovecot/peer.pem",
+        "replication_tls_cert_file": "/etc/dovecot/own.pem",
+        "replication_tls_key_file": "/etc/dovecot/own.key",
+    }
+    timed.shell(f"echo 'ssl = no' > {LOCAL}")
+    assert any("ssl should not be no" in message for message in runs.failures(timed.play("setup", **tls)))
+    timed.shell(f"rm {LOCAL}")
+    runs.succeeded(timed.play("setup", **tls))
+    assert findings(runs.succeeded(verify(timed, **tls))) == set()
+    timed.lab.execute(MX1, "tee", "/etc/dovecot/peer.pem", stdin=certificates[MX1])
+    result = timed.module("replicator_replicate", users=[ALICE], wait=True)
+    assert result["failed_users"] == [ALICE] and "certificate" in result["msg"]
+    assert (MX1, "certificate_refused") in findings(verify(timed, **tls))
+    runs.succeeded(timed.play("setup"))
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+
+
+def test_ssh(timed):
+    for host in HOSTS:
+        timed.shell("usermod --shell /bin/sh vmail", host)
+    ssh = {"replication_scheme": "ssh"}
+    runs.succeeded(timed.play("setup", **ssh))
+    assert findings(runs.succeeded(verify(timed, **ssh))) == set()
+    runs.succeeded(timed.play("setup"))
+
+
+def test_plan(timed, tmp_path):
+    timed.play("plan", replication_plan_dir=str(tmp_path))
+    assert json.loads((tmp_path / "plan.json").read_text())["result"] == "no changes"
+
+
+def test_a_mixed_pair(mixed):
+    """mx1 replicates as ever, but in a way that mx2 understands; mx2 has a timer."""
+    assert runs.changes(runs.succeeded(mixed.play("setup"))) == []
+    # Alone, too: the host remembers what its peer needs.
+    assert runs.changes(runs.succeeded(mixed.play("setup", "--limit", MX1))) == []
+    token = mixed.deliver(ALICE, MX1)
+    assert mixed.arrived(ALICE, token, MX2) is not None
+    for host in HOSTS:
+        save(mixed, BOB, host)
+    results = runs.succeeded(verify(mixed))
+    assert findings(results) == set()
+    assert {mixed.module("replicator_info", host=host)["transport"] for host in HOSTS} == {"socket", "timer"}
+    # What Dovecot 2.3 does by default, and 2.4 refuses.
+    mixed.shell("sed -i '/^replication_dsync_parameters/d' /etc/dovecot/conf.d/11-replication.conf; doveadm reload")
+    assert (MX1, "parameters_of_2_3") in findings(verify(mixed))
+    runs.succeeded(mixed.play("setup"))
+    runs.succeeded(mixed.play("resync"))
+    assert findings(runs.succeeded(verify(mixed))) == set()
+    prepared = runs.succeeded(mixed.play("upgrade_prepare"))
+    handed = [line["result"]["result"] for line in prepared if "ansible_stats" in line["result"]][-1]["hosts"]
+    assert handed[MX2]["to_convert"] == [] and len(handed[MX1]["to_convert"]) > 5
+    runs.succeeded(mixed.play("drain"))
+    runs.succeeded(mixed.play("drain", replication_hold=False))
+
+
+def test_nothing_is_left(timed):
+    """The last test with this pair."""
+    predicted = runs.changes(timed.play("decommission", "--check"))
+    done = runs.changes(runs.succeeded(timed.play("decommission")))
+    assert predicted and set(predicted) <= set(done)
+    for host in HOSTS:
+        left = timed.shell(
+            "find / -xdev -name '*replication*' -not -path '/proc/*' -not -path '*/ansible*' -not -path '/srv/agent-*'"
+            " -not -path '/usr/share/*' -not -path '/usr/lib/*' -not -path '/var/lib/dpkg/*' -not -path '/sys/*'",
+            host,
+        ).stdout.split()
+        assert left == []
+        assert "could not be found" in timed.shell(f"systemctl status {TIMER} 2>&1; true", host).stdout

@@ -101,6 +101,11 @@ elapsed:
   returned: when O(state=arrived)
   type: float
   sample: 0.62
+unknown_users:
+  description: The user, where the userdb does not have it.
+  returned: when the userdb does not have O(user)
+  type: list
+  elements: str
 transport:
   description: The transport in use.
   returned: success

@@ -174,6 +174,14 @@ timer:
       description: How many seconds after a round over all users the next one begins.
       type: int
       sample: 60
+    width:
+      description: How many syncs run at once.
+      type: int
+      sample: 4
+    reading:
+      description: The file in which the timer tells numbers.
+      type: str
+      sample: /var/lib/dovecot-replication/reading.json
     active:
       description: Whether systemd says that the timer runs.
       type: bool

@@ -10,8 +10,8 @@ version_added: 1.0.0
 description:
   - Makes C(replication_result) from what the tasks of a play have registered, and hands it over to the jobs that
     follow, as M(ansible.builtin.set_stats) does.
-  - Works in the playbooks C(setup), C(verify), C(status), C(resync), C(drain), C(decommission), C(adopt)
-    and C(upgrade_prepare). To have their result, import them in a playbook of your own.
+  - Works in the playbooks C(setup), C(verify), C(status), C(resync), C(drain), C(decommission), C(adopt),
+    C(upgrade_prepare) and C(monitor). To have their result, import them in a playbook of your own.
   - Runs on the controller and asks the host nothing.
 author:
   - The mailops.dovecot_replication contributors (@mailops)
@@ -30,7 +30,7 @@ options:
   playbook:
     description: The playbook whose result it is.
     type: str
-    choices: [setup, verify, status, resync, drain, decommission, adopt, upgrade_prepare]
+    choices: [setup, verify, status, resync, drain, decommission, adopt, upgrade_prepare, monitor]
     required: true
   stage:
     description:
@@ -45,7 +45,7 @@ options:
     type: str
     default: dovecot_replication
   state:
-    description: The C(replication_state) of C(setup).
+    description: The C(replication_state) of C(setup), or the C(monitoring_state) of C(monitor).
     type: str
     default: present
   hold:
@@ -119,7 +119,17 @@ def main() -> None:
             playbook=dict(
                 type="str",
                 required=True,
-                choices=["setup", "verify", "status", "resync", "drain", "decommission", "adopt", "upgrade_prepare"],
+                choices=[
+                    "setup",
+                    "verify",
+                    "status",
+                    "resync",
+                    "drain",
+                    "decommission",
+                    "adopt",
+                    "upgrade_prepare",
+                    "monitor",
+                ],
             ),
             stage=dict(type="str", required=True, choices=["begun", "failed", "ended"]),
             group=dict(type="str", default="dovecot_replication"),

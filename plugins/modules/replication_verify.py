@@ -175,6 +175,9 @@ rows:
   type: list
   elements: dict
   contains:
+    host:
+      description: The host that had it.
+      type: str
     username:
       description: Name of the user.
       type: str

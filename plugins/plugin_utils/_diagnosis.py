@@ -17,7 +17,11 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
     OWN_FILES as SETTINGS_FILES,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _causes
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import ANY_ADDRESS, SYNC_COMMANDS
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import (
+    ANY_ADDRESS,
+    PARAMETERS_FOR_2_4,
+    SYNC_COMMANDS,
+)
 
 # ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could stop it.
 ERROR, WARNING = "error", "warning"
@@ -281,11 +285,30 @@ def _dsync_parameters(host: Host) -> Found:
 )
 def _peer_not_told(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
-    if "-U" not in setting["value"].split() and not _peer_has_timer(host):
+    if "-U" not in setting["value"].split() and not _is_prepared(setting) and not _peer_has_timer(host):
         yield {
             "evidence": f"replication_dsync_parameters is {_is(setting)}",
             "cure": _cure_of(host, setting["place"]),
         }
+
+
+def _is_prepared(setting: Mapping[str, Any]) -> bool:
+    """Tell whether the role has made the host ready for a peer with Dovecot 2.4."""
+    return setting["value"] == PARAMETERS_FOR_2_4 and _is_own(setting["place"] or "")
+
+
+@rule(
+    "prepared_for_2_4",
+    WARNING,
+    "This host syncs in the way that a peer with Dovecot 2.4 understands, which its peer of today is not told of.",
+    "Go on with the upgrade of the pair. To stay on 2.3, take replication_upgrading out of the inventory and run "
+    f"{SETUP} for both hosts.",
+    engine=REPLICATOR,
+)
+def _prepared_for_2_4(host: Host) -> Found:
+    setting = _setting(host, "replication_dsync_parameters")
+    if _is_prepared(setting) and host.peer and not _peer_has_timer(host):
+        yield {"evidence": f"replication_dsync_parameters is {_is(setting)}"}
 
 
 def _peer_has_timer(host: Host) -> bool:
@@ -1298,9 +1321,11 @@ def _mail_unlisted(host: Host) -> Found:
     unlisted = host.seen["replicator"].get("unlisted", {"first": []})
     missing = _known_missing(host)
     accounts = _accounts(host)
+    # A timer that is on hold from its start on has listed nobody yet.
+    waiting = engine_of(host.seen) == TIMER and _held(host)
     names = [
         name
-        for name in unlisted["first"]
+        for name in ([] if waiting else unlisted["first"])
         if name not in missing and not accounts[name]["noreplicate"] and _messages(accounts[name])
     ]
     if names:

@@ -5,6 +5,7 @@
 docs/results.md describes the keys. A list of users in a result has at most ``MOST_NAMES`` names.
 """
 
+import json
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
@@ -42,6 +43,8 @@ class Facts(NamedTuple):
     adoption: Mapping[str, Any]
     # Of node_info with ``gather: [upgrade]``.
     upgrade: Mapping[str, Any]
+    # What the collector of the role monitoring answers.
+    watched: Mapping[str, Any]
     # What needs a person, empty where nothing does.
     failure: str
 
@@ -61,9 +64,18 @@ def facts_of(variables: Mapping[str, Any]) -> Facts:
         status=variables.get("__replication_status") or {},
         resync=variables.get("__replication_resync") or {},
         adoption=variables.get("__replication_adoption") or {},
+        watched=_answered(variables.get("__monitoring_answer") or {}),
         upgrade=(variables.get("__replication_upgrade") or {}).get("upgrade") or {},
         failure=str(outcome.get("msg", "")) if outcome.get("failed") else "",
     )
+
+
+def _answered(command: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        found = json.loads(command.get("stdout") or "{}")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Run(NamedTuple):
@@ -652,6 +664,39 @@ def _upgrade_prepare_report(run: Run) -> List[str]:
     return [*lines, "Next: mend what is named, then run this again." if needy else _upgrade_next(run)]
 
 
+# monitor
+
+
+def _monitor(run: Run, name: str) -> Dict[str, Any]:
+    watched = run.facts[name].watched
+    return {"state": watched.get("state"), "problem": watched.get("problem")}
+
+
+def _monitor_good(run: Run, hosts: Hosts) -> str:
+    where = _counted(len(hosts), "host")
+    if run.absent:
+        return "%s %s watched." % (where, "would no longer be" if run.check_mode else "no longer")
+    return "%s %s watched. Next: what to do with metrics, checks and mails is in docs/howto/monitor.md." % (
+        where,
+        "would be" if run.check_mode else "now",
+    )
+
+
+def _monitor_report(run: Run) -> List[str]:
+    return ["%s: %s" % (name, _monitor_line(run, name)) for name in run.facts]
+
+
+def _monitor_line(run: Run, name: str) -> str:
+    facts = run.facts[name]
+    if facts.failure or name not in run.active:
+        return facts.failure or NO_RESULT
+    if run.absent:
+        return "%s watched." % ("would no longer be" if run.check_mode else "no longer")
+    if run.check_mode:
+        return "would be watched."
+    return "watched; the first look says %s." % (facts.watched.get("state") or "nothing")
+
+
 class Playbook(NamedTuple):
     """What a playbook knows of a host, its message when no host needs a person, and what it shows."""
 
@@ -668,6 +713,7 @@ PLAYBOOKS = {
     "drain": Playbook(_drain, _drain_good, _drain_report),
     "decommission": Playbook(_decommission, _decommission_good, _decommission_report),
     "adopt": Playbook(_adopt, _adopt_good, _adopt_report),
+    "monitor": Playbook(_monitor, _monitor_good, _monitor_report),
     "upgrade_prepare": Playbook(_upgrade_prepare, _upgrade_prepare_good, _upgrade_prepare_report),
 }
 

@@ -273,7 +273,9 @@ def compared(proof: Proof, results: Sequence[Mapping[str, Any]]) -> Proof:
         for result in results
     }
     unknown = {name for problems in unreadable.values() for name in problems}
-    rows = [row for row in here if row not in there] + [row for row in there if row not in here]
+    hosts = [str(result["item"]) for result in results]
+    rows = [dict(row, host=hosts[0]) for row in here if row not in there]
+    rows += [dict(row, host=hosts[1]) for row in there if row not in here]
     rows = [row for row in rows if row["username"] not in unknown]
     rounds = proof.rounds + 1
     return proof._replace(
@@ -281,13 +283,18 @@ def compared(proof: Proof, results: Sequence[Mapping[str, Any]]) -> Proof:
         compared=proof.compared or len(set(proof.users).difference(unknown)),
         rows=rows,
         rounds=rounds,
-        differing=_names([row for row in rows if row in proof.rows]),
+        # Where mail comes in, one host may have now what the other one had before.
+        differing=[name for name in _names(rows) if _of(name, rows) == _of(name, proof.rows)],
         unreadable={
             host: {**proof.unreadable.get(host, {}), **problems}
             for host, problems in unreadable.items()
             if problems or host in proof.unreadable
         },
     )
+
+
+def _of(name: str, rows: Sequence[Row]) -> List[Row]:
+    return [row for row in rows if row["username"] == name]
 
 
 def _names(rows: Sequence[Row]) -> List[str]:

@@ -144,6 +144,12 @@ def test_resync_of_some(pair, controller):
     assert result_of(done)["ok"] and result_of(done)["hosts"][MX1]["synced"] == 1
     assert pair.arrived(ALICE, token) is not None
     # The mail is the same on both hosts now, so nothing is left to bring together.
+    watched = ran(controller.launch("Replication - monitor"))
+    assert result_of(watched)["hosts"][MX1]["state"] == "OK"
+    pair.play("monitor", monitoring_state="absent")
+    prepared = ran(controller.launch("Replication - prepare for Dovecot 2.4"))
+    assert result_of(prepared)["hosts"][MX1]["to_convert"]
+    ran(controller.launch("Replication - set up"))
     adopted = ran(controller.launch("Replication - adopt", replication_user_mask="a*@example.org"))
     assert result_of(adopted)["ok"] and result_of(adopted)["hosts"][MX1]["users"] == 1
     assert not any(answer["changed"] for answer in adopted.results(MX1).values())

@@ -259,6 +259,14 @@ def test_files_elsewhere_are_refused(host, path):
     assert "it is not below /etc/dovecot" in result["msg"]
 
 
-def test_dovecot_without_a_replicator_is_refused(host_without_replicator):
-    result = config(host_without_replicator, "")
-    assert "removed in 2.4.0" in result["msg"]
+def test_dovecot_2_4_validates_as_well(host_without_replicator):
+    """By what is in force, defaults included, which it prints in another way."""
+    host = host_without_replicator
+    refused = config(host, "mail_location = maildir:~/Maildir\n")
+    assert "mail_location" in refused["msg"] and host.shell(f"ls {TEST_FILE}", check=False).returncode != 0
+    content = "protocol imap {\n  mail_max_userip_connections = 23\n}\nssl_server_prefer_ciphers = server\n"
+    expect = [{"setting": "base_dir", "value": "/run/dovecot"}]
+    done = config(host, content, expect=expect)
+    assert done["changed"], done
+    assert config(host, content, expect=expect)["changed"] is False
+    host.shell(f"rm {TEST_FILE}")

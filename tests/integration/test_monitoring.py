@@ -21,7 +21,7 @@ from runs import changes, failures, findings_of, succeeded
 pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
 
 ALICE = "alice@example.org"
-COLLECTOR = "/usr/local/lib/dovecot-replication-monitoring"
+COLLECTOR = "/usr/local/bin/dovecot_replication_check"
 METRICS = "/var/lib/prometheus/node-exporter/dovecot_replicator.prom"
 VERIFIED = "/var/lib/prometheus/node-exporter/dovecot_replication.prom"
 STATE = "/var/lib/dovecot-replication-monitoring"

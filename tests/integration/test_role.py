@@ -75,14 +75,6 @@ def test_refused_before_anything_is_changed(pair, tmp_path, variables, text):
         assert secret not in str(results)
 
 
-@pytest.mark.parametrize("install", [False, True])
-def test_dovecot_without_a_replicator(host_without_replicator, install):
-    results = setup(host_without_replicator, replication_install=install)
-    (message,) = failures(results)
-    assert "removed in 2.4.0" in message
-    assert changes(results) == []
-
-
 def test_nothing_to_do(pair):
     results = setup(pair)
     assert failures(results) == [] and changes(results) == []

@@ -290,6 +290,33 @@ def test_ssh(timed):
     runs.succeeded(timed.play("setup"))
 
 
+def test_it_is_watched_as_any_pair(timed):
+    """By numbers that anybody may read; the names stay with root."""
+    check = "/usr/local/bin/dovecot_replication_check"
+    predicted = runs.changes(timed.play("monitor", "--check"))
+    done = runs.changes(runs.succeeded(timed.play("monitor", monitoring_textfile_dir="")))
+    assert set(predicted) & set(done)
+    assert runs.changes(runs.succeeded(timed.play("monitor", monitoring_textfile_dir=""))) == []
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+    answer = timed.shell(f"runuser -u nobody -- {check} --now --check").stdout
+    assert answer.startswith("OK - 4 users, none fails") and "running=0;;;0;4" in answer
+    timed.shell(f"{check} --now --prom /tmp/x.prom")
+    assert "dovecot_replicator_known_users 4" in timed.shell("cat /tmp/x.prom; rm /tmp/x.prom").stdout
+    with timed.stopped(MX2):
+        timed.module("replicator_replicate", user_mask="*", wait=True)
+        told = timed.shell(f"{check} --now --check", check=False)
+        assert told.returncode == 2 and "4 of 4 users" in told.stdout
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+    # A timer that no longer runs is no healthy one.
+    with no_rounds(timed):
+        timed.shell(f'sed -i \'s/"time": [0-9]*/"time": 1000/\' {STATE}/reading.json')
+        told = timed.shell(f"{check} --now --check", check=False)
+        assert told.returncode == 3 and "nothing was synced for" in told.stdout
+    assert "example.org" not in timed.shell(f"cat {STATE}/reading.json").stdout
+    runs.succeeded(timed.play("monitor", monitoring_state="absent"))
+    timed.module("replicator_replicate", user_mask="*", wait=True)
+
+
 def test_plan(timed, tmp_path):
     timed.play("plan", replication_plan_dir=str(tmp_path))
     assert json.loads((tmp_path / "plan.json").read_text())["result"] == "no changes"

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration as userdb_iteration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import placement
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import source as config_source
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import DEFAULT_BASE_DIR
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.placement import Settings
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration, origin
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import is_same
@@ -121,7 +122,8 @@ def _is_met(expectation: Dict[str, Any], value: str) -> bool:
     if expectation.get("matches"):
         return bool(re.match(expectation["matches"], value))
     if expectation["setting"] == "base_dir":
-        return os.path.realpath(expectation["value"]) == os.path.realpath(value)
+        # Dovecot 2.4 prints it only where it is set.
+        return os.path.realpath(expectation["value"]) == os.path.realpath(value or DEFAULT_BASE_DIR)
     return is_same(expectation["value"], value)
 
 

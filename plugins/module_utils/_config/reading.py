@@ -58,7 +58,9 @@ class Configuration:
         named = [found for found in self._in_force if found.setting == setting]
         # Of ``protocol imap`` and ``protocol !lda`` the one that comes first decides (measured on 2.3.19.1).
         inside = [found for found in named if protocol and _covers(found.protocol, protocol)]
-        return (inside + [found for found in named if found.protocol is None] + [None])[0]
+        # Dovecot 2.4 prints the default of a setting in a group first, and then the group.
+        outside = [found for found in named if found.protocol is None][-1:]
+        return (inside + outside + [None])[0]
 
     def place(self, setting: str, protocol: Optional[str] = None) -> Optional[str]:
         """Return the file and line that decide a setting, None for Dovecot's default."""

@@ -21,6 +21,8 @@ def observe(session: Session, limit: int) -> Described:
     return {
         "destination": client.settings.destination,
         "interval": client.settings.interval,
+        "width": client.settings.width,
+        "reading": client.settings.reading,
         "active": state.get(ACTIVE) == "active",
         "enabled": state.get(ENABLED) == "enabled",
         "on_hold": client.on_hold(),

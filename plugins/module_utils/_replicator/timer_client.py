@@ -18,18 +18,20 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.rights import AS_ROOT
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
-    NEVER,
+    PRIORITIES,
     DsyncSlot,
-    Moment,
     UserStatus,
-    moment_at,
-    success_at,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import SERVICE, Settings
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.store import (
-    PRIORITIES,
     Entry,
     Store,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.view import (
+    FULL,
+    NORMAL,
+    overview_of_rows,
+    statuses_of,
 )
 
 T = TypeVar("T")
@@ -52,19 +54,7 @@ class TimerClient(ReplicatorClient):
         self._open: Optional[Store] = None
 
     def overview(self) -> Dict[str, int]:
-        rows = self.users().values()
-        failed = [row for row in rows if row.failed and row.priority == "none"]
-        never = [row for row in rows if row.full_sync == NEVER and not row.failed and row.priority == "none"]
-        due = sum(row.next_sync == 0 for row in failed)
-        return {
-            "queued_sync": sum(row.priority == "sync" for row in rows),
-            "queued_high": sum(row.priority == "high" for row in rows),
-            "queued_low": sum(row.priority == "low" for row in rows),
-            "queued_failed": due,
-            "queued_full_resync": len(never),
-            "waiting_failed": len(failed) - due,
-            "known_users": len(rows),
-        }
+        return overview_of_rows(self.users().values())
 
     def users(self, mask: str = "*") -> Dict[str, UserStatus]:
         matches = mask_matcher(mask)
@@ -73,19 +63,13 @@ class TimerClient(ReplicatorClient):
             # A request that comes while a run is ending is seen by nobody.
             self._start(only_where_idle=True)
         facts = self._read(Store.facts)
-        now = time.time()
-        began, running = int(facts.get("round_began", 0)), self.is_running()
-        # Of those whom the peer does not have a replicator knows nothing, either.
-        return {
-            entry.name: status_of(entry, began, running, self.settings.interval, now)
-            for entry in entries
-            if matches(entry.name) and not entry.missing
-        }
+        rows = statuses_of(entries, facts, self.is_running(), self.settings.interval, time.time())
+        return {name: rows[name] for name in rows if matches(name)}
 
     def dsyncs(self) -> List[DsyncSlot]:
         busy = self._read(Store.slots) if self.is_running() else {}
         return [
-            DsyncSlot(busy[slot][0], "full" if busy[slot][1] else "normal", "doveadm sync") if slot in busy else IDLE
+            DsyncSlot(busy[slot][0], FULL if busy[slot][1] else NORMAL, "doveadm sync") if slot in busy else IDLE
             for slot in range(self.settings.width)
         ]
 
@@ -164,22 +148,3 @@ class TimerClient(ReplicatorClient):
                 err.strip() or "status %d" % rc,
                 cure="run `ansible-playbook mailops.dovecot_replication.setup`, which installs it",
             )
-
-
-def status_of(entry: Entry, round_began: int, running: bool, interval: int, now: float) -> UserStatus:
-    """Return an entry as a replicator tells it.
-
-    :arg round_began: when the last round over all users began, Unix seconds
-    :arg running: whether syncs are under way
-    """
-    success: Moment = success_at(entry.success, now) if entry.success else NEVER
-    due = not entry.fast or running and entry.fast < round_began
-    return UserStatus(
-        username=entry.name,
-        priority=PRIORITIES[entry.priority],
-        fast_sync=moment_at(entry.fast, now),
-        full_sync=moment_at(entry.full, now),
-        successful_sync=success,
-        failed=entry.failed,
-        next_sync=0 if due else max(0, int(max(round_began, entry.fast) + interval - now)),
-    )

@@ -12,12 +12,14 @@ due, it syncs them all, those first who have waited longest.
 import argparse
 import concurrent.futures
 import fcntl
+import json
 import os
 import sqlite3
 import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.writing import write_whole
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
     Settings,
     path_of,
@@ -31,6 +33,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer
     ended,
     run,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.view import reading_of, statuses_of
 
 # How often a sync is repeated at once because mail has changed meanwhile.
 REPEATS = 3
@@ -39,6 +42,7 @@ OUTAGES = 3
 # How often a run looks for new requests while it has syncs under way, in seconds.
 LOOK = 0.2
 LISTING_SECONDS = 120
+TELLING_PAUSE, TELLING_SHARE = 5.0, 20
 # The journal's levels, as systemd reads them in front of a line.
 ERR, INFO = "<3>", "<6>"
 DONE, TROUBLE = 0, 1
@@ -100,6 +104,8 @@ class Round:
         self._run = run_command
         self._say = say or _print
         self._outages = 0
+        # When it was told last what is known, and how long that took, in seconds.
+        self._told = (0.0, 0.0)
         self._count: Dict[str, int] = {}
 
     def everything(self) -> int:
@@ -114,6 +120,7 @@ class Round:
             listed = self._align()
             waiting = order(list(self._store.entries().values()))
         outage = self._sync(waiting)
+        self._tell()
         if in_full:
             self._store.note(round_ended=int(time.time()))
         if in_full or outage or self._count.get("synced"):
@@ -159,6 +166,7 @@ class Round:
                     running[pool.submit(self._ended, job)] = (slot, job)
                 if not running:
                     break
+                self._tell(seldom=True)
                 finished = concurrent.futures.wait(running, LOOK, concurrent.futures.FIRST_COMPLETED)[0]
                 for future in finished:
                     slot, job = running.pop(future)
@@ -173,6 +181,21 @@ class Round:
         self._count["not tried"] = len(rest)
         self._say("%sthe peer cannot be synced with, the next round tries again: %s" % (ERR, problem))
         return problem
+
+    def _tell(self, seldom: bool = False) -> None:
+        """Write what is known for those who watch this host, in numbers.
+
+        :arg seldom: not if that was a few seconds ago, and so that it takes but a share of the time
+        """
+        began = time.time()
+        last, cost = self._told
+        if seldom and last <= began < last + max(TELLING_PAUSE, TELLING_SHARE * cost):
+            return
+        settings, store = self._settings, self._store
+        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, began)
+        reading = reading_of(rows, store.slots(), os.path.exists(settings.hold_file), began)
+        write_whole(settings.reading, json.dumps(reading))
+        self._told = (began, time.time() - began)
 
     def _job(self, name: str) -> Job:
         now = int(time.time())

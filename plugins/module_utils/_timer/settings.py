@@ -42,6 +42,11 @@ class Settings(NamedTuple):
         return os.path.join(self.state_dir, "users.sqlite")
 
     @property
+    def reading(self) -> str:
+        """The file with numbers that everybody may read."""
+        return os.path.join(self.state_dir, "reading.json")
+
+    @property
     def lock(self) -> str:
         """The file that a run keeps locked, so that there is one at a time."""
         return os.path.join(self.state_dir, "lock")

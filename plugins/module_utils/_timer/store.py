@@ -11,7 +11,6 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 # How long one waits for another's transaction, in seconds.
 BUSY = 30.0
-PRIORITIES = ("none", "low", "high", "sync")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     name BLOB PRIMARY KEY,
@@ -34,7 +33,7 @@ COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing
 class Entry(NamedTuple):
     """What is known of a user. Times are Unix seconds, 0 for never.
 
-    :arg priority: an index of PRIORITIES; above 0 somebody asks for a sync
+    :arg priority: an index of ``protocol.PRIORITIES``; above 0 somebody asks for a sync
     :arg fast: start of the last sync
     :arg full: start of the last full one
     :arg success: end of the last one that succeeded

@@ -85,6 +85,25 @@ class TaskFailed(Exception):
         self.result = result
 
 
+# _common/writing.py
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a file that is never seen by half, readable for all; raise OSError."""
+    beside = "%s.%d.new" % (path, os.getpid())
+    try:
+        with open(beside, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(beside, 0o644)
+        os.rename(beside, path)
+    except OSError:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
+
+
 # _replicator/protocol.py
 
 
@@ -1235,9 +1254,10 @@ WORDS = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 # How far back a look at the past goes.
 HISTORY = 6 * 3600
 TIMEOUT = 10.0
-# A Reading that is so many seconds old says nothing about now.
-OLD = 200
-TIMER = "dovecot-replication-monitoring.timer"
+# Seconds between two looks, where the settings have none, and what a look may take.
+INTERVAL = 60
+SPARE = 80
+TIMER, SYNC_TIMER = "dovecot-replication-monitoring.timer", "dovecot-replication.timer"
 
 
 class Reading(NamedTuple):
@@ -1260,6 +1280,8 @@ def look(settings: Mapping[str, Any]) -> Reading:
     :arg settings: the JSON file that the role writes
     """
     on_hold = os.path.exists(settings["hold_file"])
+    if settings.get("reading"):
+        return of_timer(settings, on_hold, int(time.time()))
     try:
         client = SocketClient(settings["socket"], TIMEOUT)
         try:
@@ -1275,20 +1297,24 @@ def look(settings: Mapping[str, Any]) -> Reading:
         return Reading(Snapshot(time=int(time.time()), on_hold=on_hold), None, [], str(error))
 
 
-def write_whole(path: str, text: str) -> None:
-    """Write a file that is never seen by half, readable for all; raise OSError."""
-    beside = "%s.%d.new" % (path, os.getpid())
+def of_timer(settings: Mapping[str, Any], on_hold: bool, now: int) -> Reading:
+    """Return what the timer of a host without a replicator has told last; while it is on hold that stays true."""
     try:
-        with open(beside, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(beside, 0o644)
-        os.rename(beside, path)
-    except OSError:
-        if os.path.exists(beside):
-            os.unlink(beside)
-        raise
+        with open(settings["reading"]) as stream:
+            reading = reading_in(json.load(stream))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        problem = "%s: %s. Next step: run `systemctl status %s`" % (type(error).__name__, error, SYNC_TIMER)
+        return Reading(Snapshot(time=now, on_hold=on_hold), None, [], problem)
+    age = now - reading.snapshot.time
+    if age > settings["reading_old"] and not on_hold:
+        problem = "nothing was synced for %d seconds. Next step: run `systemctl status %s`" % (age, SYNC_TIMER)
+        return Reading(Snapshot(time=now), None, [], problem)
+    return reading._replace(snapshot=reading.snapshot._replace(time=now, on_hold=on_hold))
+
+
+def reading_in(written: Mapping[str, Any]) -> Reading:
+    """Return the Reading in what was written of one; raise KeyError or TypeError where it is none."""
+    return Reading(**dict(written, snapshot=Snapshot(**written["snapshot"])))
 
 
 def state_of(reading: Reading, told: Sequence[Told]) -> int:
@@ -1372,6 +1398,11 @@ def past(settings: Mapping[str, Any], now: Snapshot) -> List[Snapshot]:
     return recall(below(settings, PAST), now.time - 1, HISTORY)
 
 
+def metrics_of(reading: Reading, settings: Mapping[str, Any]) -> str:
+    """Return the metrics of a Reading as text."""
+    return exposition(of_replicator(reading.snapshot, reading.overview, reading.kinds, settings))
+
+
 def collect(settings: Mapping[str, Any]) -> None:
     """Read the replicator, and write down what was read, the metrics and the mail that the settings ask for."""
     reading = look(settings)
@@ -1380,7 +1411,7 @@ def collect(settings: Mapping[str, Any]) -> None:
     remember(below(settings, PAST), now)
     write_whole(below(settings, LAST), json.dumps(dict(reading._asdict(), snapshot=now._asdict())))
     if settings.get("textfile"):
-        write_whole(settings["textfile"], exposition(of_replicator(now, reading.overview, reading.kinds, settings)))
+        write_whole(settings["textfile"], metrics_of(reading, settings))
     if settings.get("mail_to"):
         tell_changes(settings, lasting(now, settings, history))
     if reading.problem:
@@ -1390,10 +1421,10 @@ def collect(settings: Mapping[str, Any]) -> None:
 def last_reading(settings: Mapping[str, Any], now: float) -> Reading:
     """Return the last Reading, one without an answer where it is too old; raise OSError or ValueError without one."""
     with open(below(settings, LAST)) as stream:
-        written = json.load(stream)
-    reading = Reading(**dict(written, snapshot=Snapshot(**written["snapshot"])))
+        reading = reading_in(json.load(stream))
     age = int(now) - reading.snapshot.time
-    if age <= OLD:
+    # Of two looks one may be missed.
+    if age <= 2 * settings.get("interval", INTERVAL) + SPARE:
         return reading
     problem = "the last look at the replicator was %d seconds ago. Next step: run `systemctl status %s`" % (age, TIMER)
     return Reading(Snapshot(time=reading.snapshot.time), None, [], problem)
@@ -1407,8 +1438,11 @@ def main(arguments: Sequence[str]) -> int:
     kinds.add_argument("--check", action="store_true", help="answer as a plugin of Nagios: a line and an exit code")
     kinds.add_argument("--checkmk", action="store_true", help="answer as a local check of Checkmk")
     kinds.add_argument("--json", action="store_true", help="answer in JSON")
+    kinds.add_argument(
+        "--prom", metavar="FILE", help="write metrics for node_exporter's textfile collector into a file"
+    )
     options = parser.parse_args(arguments)
-    asked = options.check or options.checkmk or options.json
+    asked = options.check or options.checkmk or options.json or options.prom
     try:
         settings = read_settings(options.config)
         if not asked:
@@ -1416,6 +1450,9 @@ def main(arguments: Sequence[str]) -> int:
             return OK
         reading = look(settings) if options.now else last_reading(settings, time.time())
         history = past(settings, reading.snapshot)
+        if options.prom:
+            write_whole(options.prom, metrics_of(reading, settings))
+            return OK if reading.overview is not None else UNKNOWN
     except (OSError, ValueError, KeyError, TypeError) as error:
         settings, history = {}, []
         reading = Reading(Snapshot(time=int(time.time())), None, [], "%s: %s" % (type(error).__name__, error))

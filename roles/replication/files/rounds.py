@@ -16,14 +16,35 @@ import sys
 import time
 from typing import Any
 from typing import Callable
+from typing import Collection
 from typing import Dict
 from typing import Iterable
 from typing import List
+from typing import Mapping
 from typing import NamedTuple
 from typing import Optional
 from typing import Sequence
 from typing import Set
 from typing import Tuple
+
+
+# _common/writing.py
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a file that is never seen by half, readable for all; raise OSError."""
+    beside = "%s.%d.new" % (path, os.getpid())
+    try:
+        with open(beside, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(beside, 0o644)
+        os.rename(beside, path)
+    except OSError:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
 
 
 # _timer/settings.py
@@ -65,6 +86,11 @@ class Settings(NamedTuple):
         return os.path.join(self.state_dir, "users.sqlite")
 
     @property
+    def reading(self) -> str:
+        """The file with numbers that everybody may read."""
+        return os.path.join(self.state_dir, "reading.json")
+
+    @property
     def lock(self) -> str:
         """The file that a run keeps locked, so that there is one at a time."""
         return os.path.join(self.state_dir, "lock")
@@ -94,7 +120,6 @@ def read_timer_settings(path: str) -> Settings:
 
 # How long one waits for another's transaction, in seconds.
 BUSY = 30.0
-PRIORITIES = ("none", "low", "high", "sync")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS users (
     name BLOB PRIMARY KEY,
@@ -117,7 +142,7 @@ COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing
 class Entry(NamedTuple):
     """What is known of a user. Times are Unix seconds, 0 for never.
 
-    :arg priority: an index of PRIORITIES; above 0 somebody asks for a sync
+    :arg priority: an index of ``protocol.PRIORITIES``; above 0 somebody asks for a sync
     :arg fast: start of the last sync
     :arg full: start of the last full one
     :arg success: end of the last one that succeeded
@@ -369,6 +394,377 @@ def _text(output: bytes) -> str:
     return output.decode("utf-8", "surrogateescape")
 
 
+# _replicator/protocol.py
+
+
+class Moment(NamedTuple):
+    """A moment in the past.
+
+    :arg time: Unix seconds, None where a transport does not tell it
+    :arg age: seconds since then, None when it is not known
+    """
+
+    time: Optional[int]
+    age: Optional[int]
+
+
+NEVER = Moment(None, None)
+
+
+class UserStatus(NamedTuple):
+    """One entry of the replicator's list. Build it by keyword.
+
+    :arg priority: with which the user is queued, ``none`` when the user is not
+    :arg fast_sync: start of the last sync
+    :arg full_sync: start of the last full sync
+    :arg successful_sync: end of the last sync that succeeded
+    :arg failed: whether the last sync that ended has failed
+    :arg next_sync: seconds until the next sync, 0 is due; None before Dovecot 2.3.20
+    """
+
+    username: str
+    priority: str = "none"
+    fast_sync: Moment = NEVER
+    full_sync: Moment = NEVER
+    successful_sync: Moment = NEVER
+    failed: bool = False
+    next_sync: Optional[int] = None
+
+
+class DsyncSlot(NamedTuple):
+    """One of the replicator's connections to the local doveadm server. Build it by keyword.
+
+    :arg username: None when the slot is idle
+    :arg type: ``full``, ``normal`` or ``incremental``; None when the slot is idle
+    :arg status: what Dovecot says of it
+    """
+
+    username: Optional[str] = None
+    type: Optional[str] = None
+    status: str = ""
+
+
+OVERVIEW_KEYS = {
+    "Queued 'sync' requests": "queued_sync",
+    "Queued 'high' requests": "queued_high",
+    "Queued 'low' requests": "queued_low",
+    "Queued 'failed' requests": "queued_failed",
+    "Queued 'full resync' requests": "queued_full_resync",
+    "Waiting 'failed' requests": "waiting_failed",
+    "Total number of known users": "known_users",
+}
+
+PRIORITIES = ("none", "low", "high", "sync")
+NUMBER = re.compile(r"-?[0-9]{1,20}\Z")
+# The last second of the year 9999, beyond which nothing is a time.
+LAST_TIME = 253402300799
+# How far two readings of a clock may be apart that is being corrected, in seconds.
+CLOCK_SKEW = 60
+# Columns of a row of ``STATUS mask`` in Dovecot before 2.2.16.
+FEWEST_COLUMNS = 5
+
+# Beside the tab.
+TO_BE_ESCAPED = re.compile("[\x01\0\r\n]")
+_ESCAPES = [("\x01", "\x011"), ("\0", "\x010"), ("\t", "\x01t"), ("\r", "\x01r"), ("\n", "\x01n")]
+ESCAPED = re.compile("\x01(.?)", re.DOTALL)
+_UNESCAPED = {"0": "\0", "1": "\x01", "t": "\t", "r": "\r", "n": "\n"}
+
+
+def tab_escape(text: str) -> str:
+    """Return text as it may stand between tabs."""
+    for raw, escaped in _ESCAPES:
+        text = text.replace(raw, escaped)
+    return text
+
+
+def tab_unescape(text: str) -> str:
+    r"""Undo :func:`tab_escape`. A lone or unknown escape keeps what follows it, as Dovecot does.
+
+    >>> tab_unescape("tab\x01there")
+    'tab\there'
+    """
+    return ESCAPED.sub(lambda match: _UNESCAPED.get(match.group(1), match.group(1)), text) if "\x01" in text else text
+
+
+def encode_line(*fields: str) -> bytes:
+    """Return the fields as one line of the protocol, bytes."""
+    line = "\t".join(fields)
+    if TO_BE_ESCAPED.search(line) or line.count("\t") != len(fields) - 1:
+        line = "\t".join(tab_escape(field) for field in fields)
+    return (line + "\n").encode("utf-8", "surrogateescape")
+
+
+def decode_line(line: bytes) -> List[str]:
+    """Return the fields of one line of the protocol (bytes without the newline)."""
+    text = line.decode("utf-8", "surrogateescape")
+    return text.split("\t") if "\x01" not in text else [tab_unescape(field) for field in text.split("\t")]
+
+
+def parse_number(text: str) -> int:
+    """Return the int in a decimal number; raise ValueError for anything else that int() would take."""
+    if not NUMBER.match(text):
+        raise ValueError("no number: %.40r" % text)
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    """Return the int in a decimal number that is not negative; raise ValueError for anything else."""
+    number = parse_number(text)
+    if number < 0:
+        raise ValueError("a negative number: %r" % text)
+    return number
+
+
+def moment_at(seconds: int, now: float) -> Moment:
+    """Return the Moment of a time that the replicator gives: Unix seconds, 0 for never; raise ValueError for no time.
+
+    An age is never less than 0: the clock may have been set back.
+    """
+    if not 0 <= seconds <= LAST_TIME:
+        raise ValueError("no time: %d" % seconds)
+    return Moment(seconds, max(0, int(now) - seconds)) if seconds else NEVER
+
+
+def success_at(seconds: int, now: float) -> Moment:
+    """Return the Moment of a last success; one of the future proves nothing, as the clock was set back since."""
+    moment = moment_at(seconds, now)
+    return moment if seconds <= now + CLOCK_SKEW else Moment(seconds, None)
+
+
+def parse_user(line: bytes, now: float) -> UserStatus:
+    """Return the UserStatus in a row of ``STATUS mask``; raise ValueError for anything else.
+
+    The number of columns tells what a Dovecot knows; the protocol's version does not. The time of the last success
+    came with 2.2.16 and is never before.
+    """
+    fields = decode_line(line)
+    if len(fields) < FEWEST_COLUMNS or fields[1] not in PRIORITIES or fields[4] not in ("0", "1"):
+        raise ValueError("no row of a user's status: %.200r" % line)
+    numbers = [parse_number(field) for field in fields[2:7]]
+    fast, full, failed = numbers[:3]
+    success = numbers[3] if len(numbers) > 3 else 0
+    next_sync = max(0, numbers[4]) if len(numbers) > 4 else None
+    return UserStatus(
+        username=fields[0],
+        priority=fields[1],
+        fast_sync=moment_at(fast, now),
+        full_sync=moment_at(full, now),
+        successful_sync=success_at(success, now),
+        failed=failed != 0,
+        next_sync=next_sync,
+    )
+
+
+def parse_users(lines: Iterable[bytes], now: float) -> Dict[str, UserStatus]:
+    """Return the answer to ``STATUS mask`` as a dict of UserStatus by name."""
+    return {status.username: status for status in (parse_user(line, now) for line in lines)}
+
+
+def parse_names(lines: Iterable[bytes]) -> Set[str]:
+    """Return the names in the answer to ``STATUS mask``, a set; many times as fast as parsing whole rows."""
+    names = set()
+    for line in lines:
+        if line.count(b"\t") < FEWEST_COLUMNS - 1:
+            raise ValueError("no row of a user's status: %.200r" % line)
+        names.add(decode_line(line.partition(b"\t")[0])[0])
+    return names
+
+
+def parse_slots(lines: Iterable[bytes]) -> List[DsyncSlot]:
+    """Return the answer to ``STATUS-DSYNC`` as a list of DsyncSlot."""
+    return list(map(parse_slot, lines))
+
+
+def parse_slot(line: bytes) -> DsyncSlot:
+    """Return the DsyncSlot in a row of ``STATUS-DSYNC``."""
+    fields = decode_line(line)
+    if len(fields) < 3:
+        raise ValueError("no row of a dsync's status: %.200r" % line)
+    kind = None if fields[1] == "-" else fields[1]
+    return DsyncSlot(username=fields[0] or None, type=kind, status=fields[2])
+
+
+def parse_overview(lines: Iterable[bytes]) -> Dict[str, int]:
+    """Return the counts in the rows of ``STATUS``: a dict with the values of OVERVIEW_KEYS as keys, ints."""
+    counts = {}
+    for line in lines:
+        if line.count(b"\t") == 1:
+            field, count = decode_line(line)
+            counts[field] = count
+    return overview_of(counts)
+
+
+def overview_of(counts: Dict[str, str]) -> Dict[str, int]:
+    """Return the overview in what Dovecot calls each count, a dict of texts; raise ValueError when one is missing."""
+    missing = sorted(set(OVERVIEW_KEYS).difference(counts))
+    if missing:
+        raise ValueError("no overview: without %s" % ", ".join(missing))
+    return {key: parse_count(counts[field]) for field, key in OVERVIEW_KEYS.items()}
+
+
+# _monitoring/snapshot.py
+
+
+FULL = "full"
+FAILED, NOT_FAILED, UNQUEUED, NEVER_SYNCED = b"1", b"0", b"none", b"0"
+
+
+class Snapshot(NamedTuple):
+    """Build it by keyword.
+
+    :arg time: Unix seconds
+    :arg up: whether the replicator has answered; without that the numbers mean nothing
+    :arg known: users on the replicator's list
+    :arg failing: those whose last sync has failed
+    :arg queued: those with changes waiting
+    :arg running: syncs under way
+    :arg running_full: the full ones among them
+    :arg never_synced: users without any sync
+    :arg oldest_full_sync: when the full sync that is longest ago began, Unix seconds; None where there was none
+    :arg longest_running: seconds since the start of the sync that runs longest, 0 without one
+    :arg on_hold: whether the playbook drain keeps syncs from being started
+    """
+
+    time: int
+    up: bool = False
+    known: int = 0
+    failing: int = 0
+    queued: int = 0
+    running: int = 0
+    running_full: int = 0
+    never_synced: int = 0
+    oldest_full_sync: Optional[int] = None
+    longest_running: int = 0
+    on_hold: bool = False
+
+
+def snapshot_of(lines: Sequence[bytes], slots: Iterable[DsyncSlot], now: float, on_hold: bool) -> Snapshot:
+    """Return the Snapshot in the answers to ``STATUS *`` and, read after it, ``STATUS-DSYNC``; raise ValueError.
+
+    It takes a few bytes of each row, as the list may have 100,000 of them each minute.
+    """
+    failing = queued = never = 0
+    oldest: Optional[bytes] = None
+    for line in lines:
+        fields = line.split(b"\t", FEWEST_COLUMNS)
+        if len(fields) < FEWEST_COLUMNS or fields[4] not in (FAILED, NOT_FAILED):
+            raise ValueError("no row of a user's status: %.200r" % line)
+        failing += fields[4] == FAILED
+        queued += fields[1] != UNQUEUED
+        full = fields[3]
+        if full != NEVER_SYNCED:
+            # Of numbers with as many digits the text decides; a time has ten of them until 2286.
+            if oldest is None or (len(full), full) < (len(oldest), oldest):
+                oldest = full
+        elif fields[2] == NEVER_SYNCED:
+            never += 1
+    running = {slot.username: slot.type for slot in slots if slot.username}
+    return Snapshot(
+        time=int(now),
+        up=True,
+        known=len(lines),
+        failing=failing,
+        queued=queued,
+        running=len(running),
+        running_full=sum(kind == FULL for kind in running.values()),
+        never_synced=never,
+        oldest_full_sync=None if oldest is None else parse_number(oldest.decode("ascii")),
+        longest_running=_longest(lines, running, now) if running else 0,
+        on_hold=on_hold,
+    )
+
+
+def _longest(lines: Sequence[bytes], running: Dict[str, Optional[str]], now: float) -> int:
+    """Return for how many seconds the oldest of the running syncs has been under way."""
+    starts: List[int] = []
+    for line in lines:
+        name = line.partition(b"\t")[0]
+        if name.decode("utf-8", "surrogateescape") in running or b"\x01" in name:
+            fields = decode_line(line)
+            if fields[0] in running:
+                starts.append(parse_number(fields[3 if running[fields[0]] == FULL else 2]))
+    return max([0] + [int(now) - start for start in starts if start])
+
+
+# _timer/view.py
+
+
+NORMAL = "normal"
+
+
+def status_of(entry: Entry, round_began: int, running: bool, interval: int, now: float) -> UserStatus:
+    """Return an entry as a replicator tells it.
+
+    :arg round_began: when the last round over all users began, Unix seconds
+    :arg running: whether syncs are under way
+    """
+    success: Moment = success_at(entry.success, now) if entry.success else NEVER
+    due = not entry.fast or running and entry.fast < round_began
+    return UserStatus(
+        username=entry.name,
+        priority=PRIORITIES[entry.priority],
+        fast_sync=moment_at(entry.fast, now),
+        full_sync=moment_at(entry.full, now),
+        successful_sync=success,
+        failed=entry.failed,
+        next_sync=0 if due else max(0, int(max(round_began, entry.fast) + interval - now)),
+    )
+
+
+def statuses_of(
+    entries: Iterable[Entry], facts: Mapping[str, str], running: bool, interval: int, now: float
+) -> Dict[str, UserStatus]:
+    """Return the list of users by name. Of those whom the peer does not have a replicator knows nothing, either."""
+    began = int(facts.get("round_began", 0))
+    return {entry.name: status_of(entry, began, running, interval, now) for entry in entries if not entry.missing}
+
+
+def overview_of_rows(rows: Collection[UserStatus]) -> Dict[str, int]:
+    """Return the counts of a replicator's overview."""
+    failed = [row for row in rows if row.failed and row.priority == "none"]
+    never = [row for row in rows if row.full_sync == NEVER and not row.failed and row.priority == "none"]
+    due = sum(row.next_sync == 0 for row in failed)
+    counts = {"queued_" + name: sum(row.priority == name for row in rows) for name in PRIORITIES[1:]}
+    return dict(
+        counts,
+        queued_failed=due,
+        queued_full_resync=len(never),
+        waiting_failed=len(failed) - due,
+        known_users=len(rows),
+    )
+
+
+def reading_of(
+    rows: Mapping[str, UserStatus], slots: Mapping[int, Tuple[str, bool]], on_hold: bool, now: float
+) -> Dict[str, Any]:
+    """Return what the collector of the role ``monitoring`` reads: counts alone, no name.
+
+    :arg slots: syncs under way, as ``Store.slots`` has them
+    """
+    values = list(rows.values())
+    full = [row.full_sync.time for row in values if row.full_sync.time]
+    busy = [rows[name].fast_sync for name, dummy in slots.values() if name in rows]
+    snapshot = Snapshot(
+        time=int(now),
+        up=True,
+        known=len(values),
+        failing=sum(row.failed for row in values),
+        queued=sum(row.priority != "none" for row in values),
+        running=len(slots),
+        running_full=sum(is_full for dummy, is_full in slots.values()),
+        never_synced=sum(row.fast_sync == row.full_sync == NEVER for row in values),
+        oldest_full_sync=min(full) if full else None,
+        longest_running=max([0] + [moment.age or 0 for moment in busy]),
+        on_hold=on_hold,
+    )
+    return {
+        "snapshot": snapshot._asdict(),
+        "overview": overview_of_rows(values),
+        "kinds": [FULL if is_full else NORMAL for dummy, is_full in slots.values()],
+        "problem": "",
+    }
+
+
 # _timer/rounds.py
 
 
@@ -379,6 +775,7 @@ OUTAGES = 3
 # How often a run looks for new requests while it has syncs under way, in seconds.
 LOOK = 0.2
 LISTING_SECONDS = 120
+TELLING_PAUSE, TELLING_SHARE = 5.0, 20
 # The journal's levels, as systemd reads them in front of a line.
 ERR, INFO = "<3>", "<6>"
 DONE, TROUBLE = 0, 1
@@ -440,6 +837,8 @@ class Round:
         self._run = run_command
         self._say = say or _print
         self._outages = 0
+        # When it was told last what is known, and how long that took, in seconds.
+        self._told = (0.0, 0.0)
         self._count: Dict[str, int] = {}
 
     def everything(self) -> int:
@@ -454,6 +853,7 @@ class Round:
             listed = self._align()
             waiting = order(list(self._store.entries().values()))
         outage = self._sync(waiting)
+        self._tell()
         if in_full:
             self._store.note(round_ended=int(time.time()))
         if in_full or outage or self._count.get("synced"):
@@ -499,6 +899,7 @@ class Round:
                     running[pool.submit(self._ended, job)] = (slot, job)
                 if not running:
                     break
+                self._tell(seldom=True)
                 finished = concurrent.futures.wait(running, LOOK, concurrent.futures.FIRST_COMPLETED)[0]
                 for future in finished:
                     slot, job = running.pop(future)
@@ -513,6 +914,21 @@ class Round:
         self._count["not tried"] = len(rest)
         self._say("%sthe peer cannot be synced with, the next round tries again: %s" % (ERR, problem))
         return problem
+
+    def _tell(self, seldom: bool = False) -> None:
+        """Write what is known for those who watch this host, in numbers.
+
+        :arg seldom: not if that was a few seconds ago, and so that it takes but a share of the time
+        """
+        began = time.time()
+        last, cost = self._told
+        if seldom and last <= began < last + max(TELLING_PAUSE, TELLING_SHARE * cost):
+            return
+        settings, store = self._settings, self._store
+        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, began)
+        reading = reading_of(rows, store.slots(), os.path.exists(settings.hold_file), began)
+        write_whole(settings.reading, json.dumps(reading))
+        self._told = (began, time.time() - began)
 
     def _job(self, name: str) -> Job:
         now = int(time.time())

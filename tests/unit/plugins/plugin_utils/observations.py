@@ -95,3 +95,33 @@ def healthy(name):
         "fields": [],
         "errors": [],
     }
+
+
+def timed(name):
+    """A healthy host whose Dovecot has no replicator."""
+    seen = healthy(name)
+    seen.update(
+        dovecot_version="2.4.1-4 (abc)",
+        engine="timer",
+        socket_path=None,
+        listeners=[],
+        timer={
+            "destination": "tcp:peer:1",
+            "interval": 60,
+            "active": True,
+            "enabled": True,
+            "on_hold": False,
+            "running": False,
+            "round_age": 30,
+            "round_problem": None,
+            "listing_problem": None,
+            "missing": {"count": 0, "first": []},
+            "problems": [],
+        },
+    )
+    seen["settings"].update(leftovers=[], storage="maildir", mail_plugins=[])
+    # doveconf of 2.4 does not know the settings of a replicator.
+    for item in seen["settings"]["in_force"]:
+        if "replica" in item["setting"]:
+            item["value"] = ""
+    return seen

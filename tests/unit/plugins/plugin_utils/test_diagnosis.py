@@ -5,7 +5,7 @@
 import copy
 
 import pytest
-from observations import MX1, MX2, change, healthy
+from observations import MX1, MX2, change, healthy, timed
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import PAIR_RULES, RULES, findings
 
@@ -312,3 +312,79 @@ def test_mailboxes_made_twice_are_one_finding_for_all_users(seen):
 def test_ids_are_unique():
     names = [item.id for item in RULES + PAIR_RULES]
     assert len(names) == len(set(names)) > 40
+
+
+def test_a_pair_without_replicators():
+    """None of the rules about a replicator is for it."""
+    assert findings({MX1: timed(MX1), MX2: timed(MX2)}) == []
+    announced = {"from": MX1, "to": MX2, "sent": True, "announced": False, "arrived": True, "message": ""}
+    assert findings({MX1: timed(MX1), MX2: timed(MX2)}, {"probes": [announced]}) == []
+    assert ids(findings({MX1: healthy(MX1), MX2: timed(MX2)}, {"probes": [{**announced, "from": MX1}]})) == [
+        (MX1, "parameters_of_2_3"),
+        (MX1, "probe_not_announced"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name, change_it",
+    [
+        ("timer_stopped", {"active": False}),
+        ("timer_not_enabled", {"enabled": False}),
+        ("rounds_overdue", {"round_age": 241}),
+        ("round_failed", {"round_problem": "Connection refused"}),
+        ("on_hold", {"on_hold": True, "round_age": 9999}),
+    ],
+)
+def test_what_a_timer_is_found_to_be(name, change_it):
+    seen = timed(MX1)
+    seen["timer"].update(change_it)
+    assert ids(findings({MX1: seen})) == [(MX1, name)]
+
+
+def test_a_long_round_is_not_overdue():
+    seen = timed(MX1)
+    seen["timer"].update(round_age=9999, running=True)
+    seen["replicator"]["summary"]["never_synced"] = 3
+    assert findings({MX1: seen}) == []
+    seen["timer"].update(round_age=30, running=False)
+    assert ids(findings({MX1: seen})) == [(MX1, "users_never_synced")]
+
+
+def test_what_2_3_has_left():
+    seen = timed(MX1)
+    seen["settings"]["leftovers"] = [
+        {"setting": "service/replicator/process_min_avail", "place": "a.conf line 2"},
+        {"setting": "mail_plugins/replication", "place": "b.conf line 3"},
+    ]
+    found = findings({MX1: seen})
+    assert [finding["id"] for finding in found] == ["plugin_of_2_3", "leftovers_of_2_3"]
+    assert found[0]["cure"].startswith("Remove b.conf line 3, then")
+
+
+def test_a_failing_user_of_a_timer_has_its_reason():
+    """The log need not be searched: the database has what doveadm has said."""
+    seen = timed(MX1)
+    seen["replicator"]["failing"] = {"count": 1, "first": ["a@x"]}
+    seen["timer"]["problems"] = [
+        {"username": "a@x", "status": 75, "problem": "write() failed: No space left on device"}
+    ]
+    (found,) = findings({MX1: seen})
+    assert found["id"] == "users_failing" and "the disk of mx1 is full" in found["evidence"]
+
+
+def test_a_host_that_is_prepared_for_2_4(seen):
+    change(seen[MX1], "replication_dsync_parameters", "-d -N -l 30", "11-replication.conf line 5")
+    assert ids(findings(seen)) == [(MX1, "prepared_for_2_4")]
+    # Somebody else's line is the old finding.
+    change(seen[MX1], "replication_dsync_parameters", "-d -N -l 30", "local.conf line 5")
+    assert ids(findings(seen)) == [(MX1, "peer_not_told")]
+    # And with such a peer all is well.
+    assert findings({MX1: seen[MX1], MX2: timed(MX2)}) == []
+
+
+def test_formats_of_mail_that_differ():
+    here, there = timed(MX1), timed(MX2)
+    there["settings"]["storage"] = "sdbox"
+    assert ids(findings({MX1: here, MX2: there})) == [(MX2, "storage_differs")]
+    here["settings"]["storage"] = ""
+    assert findings({MX1: here, MX2: there}) == []

@@ -51,6 +51,7 @@ UNKNOWN = {
     "drain": {"changed", "known_users", "queued_users"},
     "decommission": {"changed"},
     "adopt": {"users", "adopted_mailboxes", "messages_before", "messages_after"},
+    "monitor": {"state", "problem"},
     "upgrade_prepare": {"dovecot_version", "changed", "findings", "users"},
 }
 

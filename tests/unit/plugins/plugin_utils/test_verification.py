@@ -250,6 +250,14 @@ def test_mail_that_is_just_arriving_is_no_difference():
     assert model.compared(second, fingerprints({ALICE: "5"}, {ALICE: "5"})).differing == []
 
 
+def test_a_host_that_catches_up_while_mail_comes_in_is_no_difference():
+    """One host has now what the other one had before, which has more by then."""
+    proof = begun()
+    for here, there in (("5", "6"), ("6", "7"), ("7", "8")):
+        proof = model.compared(proof, fingerprints({ALICE: here}, {ALICE: there}))
+        assert proof.differing == []
+
+
 def test_a_user_whom_one_host_does_not_have_differs():
     proof = model.compared(begun(), fingerprints({ALICE: "1"}, {}))
     assert proof.to_compare == [ALICE]

@@ -13,11 +13,13 @@ options:
       - V(doveadm) runs C(doveadm replicator), a process for each command and so for each name that changes.
       - V(http) is doveadm's HTTP API, from Dovecot 2.3.17 on. The task may run anywhere, on the controller for example,
         and needs no rights on the host of the replicator but O(api_key).
-      - V(auto) is V(http) when O(api_url) is given, V(doveadm) when the task needs it (O(settings), O(debug)),
-        otherwise V(socket).
+      - V(timer) asks the timer that the role P(mailops.dovecot_replication.replication#role) sets up on hosts with
+        Dovecot 2.4, which has no replicator. It answers as a replicator would. Needs root.
+      - V(auto) is V(http) when O(api_url) is given, V(doveadm) when the task needs it (O(settings), O(debug)), V(timer)
+        on a host that has one, unless O(socket_path) is given, otherwise V(socket).
       - The transport in use is returned as RV(ignore:transport).
     type: str
-    choices: [auto, socket, doveadm, http]
+    choices: [auto, socket, doveadm, http, timer]
     default: auto
   socket_path:
     description:
@@ -71,8 +73,8 @@ options:
     type: float
     default: 30
 requirements:
-  - Dovecot 2.3 on the managed host, running, with the replicator configured as the role
-    P(mailops.dovecot_replication.replication#role) does. Dovecot 2.4 has no replicator any more.
+  - Dovecot on the managed host, running, with the replicator of 2.3 or the timer of 2.4 configured as the role
+    P(mailops.dovecot_replication.replication#role) does.
 """
 
     SLICE = r"""

@@ -28,6 +28,8 @@ ERROR, WARNING = "error", "warning"
 # What starts the syncs of a host.
 REPLICATOR, TIMER = "replicator", "timer"
 USERS_FAILING = "users_failing"
+# What another sync of those who fail may cure.
+CURED_BY_A_SYNC = {USERS_FAILING, "round_failed"}
 
 # ``evidence``, and values that the summary and the cure of the rule name.
 Details = Dict[str, Any]
@@ -736,7 +738,7 @@ for _stage, _texts in STAGES.items():
     _rule_for_stage(_stage, *_texts)
 
 # What is found of a peer that is still to be set up, and what follows from that.
-OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | {USERS_FAILING, "starvation", "round_failed"}
+OF_THE_PEER = {name for name, _summary, _cure in STAGES.values()} | CURED_BY_A_SYNC | {"starvation"}
 
 
 COMES_LATER = Rule(

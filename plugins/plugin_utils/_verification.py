@@ -13,11 +13,11 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monit
     of_verification,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import (
+    CURED_BY_A_SYNC,
     ERROR,
     PAIR_RULES,
     RULES,
     TIMER,
-    USERS_FAILING,
     Finding,
     before_its_turn,
     engine_of,
@@ -203,7 +203,7 @@ def failing(view: View) -> Dict[str, List[str]]:
     minutes.
     """
     errors = {finding["id"] for finding in view.findings() if finding["severity"] == ERROR}
-    if view.previewing or len(view.observed) != 2 or errors != {USERS_FAILING}:
+    if view.previewing or len(view.observed) != 2 or errors - CURED_BY_A_SYNC:
         return {}
     users = {name: view.observations[name]["replicator"]["failing"]["first"] for name in view.observed}
     return {name: users[name] for name in users if users[name]}

@@ -198,6 +198,9 @@ def test_a_mail_to_a_person_and_what_is_remembered(watched, play, tmp_path):
     received(pair, f"Subject: replication on {MX1}: all is well again")
     assert pair.shell(f"grep -c Subject {RECEIVED}").stdout.strip() == "2"
     pair.shell("rm /usr/sbin/sendmail")
+    succeeded(monitor(pair, play, "--limit", MX1))
+    state = pair.shell("systemctl is-active dovecot-replication-mail.path 2>&1; true").stdout
+    assert state.strip() == "inactive"
     # The page draws what the host remembers, and verify leaves what it found where node_exporter reads it.
     page = tmp_path / "page.html"
     succeeded(pair.play("report", replication_report_file=str(page)))

@@ -175,9 +175,11 @@ def test_a_page(pair, tmp_path):
     if os.environ.get("MAILOPS_UPDATE_DOCS"):
         (runs.ROOT / "docs" / "static" / "report.html").write_text(page)
     unreachable = tmp_path / "away.yml"
-    unreachable.write_text(f"all: {{hosts: {{{MX2}: {{ansible_port: 1}}}}}}\n")
-    pair.play("report", "-i", str(unreachable), **where)
-    assert f"{MX2}: No result: it could not be reached" in path.read_text()
+    for away in ([MX2], HOSTS):
+        hosts = ", ".join(f"{host}: {{ansible_port: 1}}" for host in away)
+        unreachable.write_text(f"all: {{hosts: {{{hosts}}}}}\n")
+        assert len(failures(pair.play("report", "-i", str(unreachable), **where))) == len(away)
+        assert all(f"{host}: It could not be reached" in path.read_text() for host in away)
     nobody = {"ansible_become_user": "nobody", "ansible_become_method": "su", "ansible_become_flags": "-s /bin/sh"}
     assert reported(pair.play("report", **nobody, **where))[0].startswith("The pair needs a person.")
     assert "as the user nobody" in path.read_text() and "Nothing is wrong." not in path.read_text()

@@ -12,6 +12,8 @@ import runs
 from conftest import EVERYONE, HOSTS, MX1, MX2
 from lab import RELEASES
 
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _diagnosis
+
 ALICE, BOB, CAROL, DAVE = EVERYONE
 SERVICE, TIMER = "dovecot-replication.service", "dovecot-replication.timer"
 # Dovecot reads it where it is there.
@@ -44,14 +46,17 @@ def no_rounds(pair):
             pair.shell(f"systemctl start {TIMER}", host)
 
 
-def findings(results):
-    """The findings of a run of verify, pairs of host and id."""
+def found(pair):
+    """What verify finds before it proves anything, by host and id."""
+    seen = {host: pair.agent(host).module("node_info") for host in HOSTS}
+    return {(finding["host"], finding["id"]): finding for finding in _diagnosis.findings(seen)}
+
+
+def proved(pair, **variables):
+    """The findings of a run of verify that succeeds, pairs of host and id."""
+    results = runs.succeeded(pair.play("verify", replication_probe_user=ALICE, **variables))
     conclusions = [line["result"] for line in results if "findings" in line["result"]]
-    return {(found["host"], found["id"]) for conclusion in conclusions for found in conclusion["findings"]}
-
-
-def verify(pair, **variables):
-    return pair.play("verify", replication_probe_user=ALICE, **variables)
+    return {(each["host"], each["id"]) for conclusion in conclusions for each in conclusion["findings"]}
 
 
 def test_set_up_twice(timed):
@@ -138,10 +143,10 @@ def test_the_list_of_users(timed):
 
 
 def test_verify_proves_it_both_ways(timed):
-    results = runs.succeeded(verify(timed))
-    assert findings(results) == set()
+    results = runs.succeeded(timed.play("verify", replication_probe_user=ALICE))
     report = max((line["result"].get("report") or [] for line in results), key=len)
     assert len([line for line in report if line.startswith("A probe from")]) == 2
+    assert report[-1] == "No errors, no warnings."
     assert "4 users have the same mail on both hosts, after a sync from either side." in report
 
 
@@ -152,7 +157,7 @@ def test_a_user_whom_the_peer_lacks(timed):
         result = timed.module("replicator_replicate", users=[nina], wait=True)
         assert result["failed"] and result["dropped_reasons"] == {nina: "unknown_on_peer"}
         assert timed.module("replicator_info", user_mask="*")["summary"]["failing"] == 0
-        assert (MX2, "account_missing") in findings(verify(timed))
+        assert (MX2, "account_missing") in found(timed)
     timed.shell(f"systemctl start {SERVICE}")
 
 
@@ -166,10 +171,11 @@ def test_a_peer_that_is_down(timed):
         assert timed.module("replicator_info", user_mask="*")["summary"]["failing"] == len(EVERYONE)
         status = timed.play("status", "--limit", MX1)
         assert any("4 of 4 users fail" in message for message in runs.failures(status))
-        assert (MX1, "peer_unreachable") in findings(verify(timed))
+        seen = timed.agent(MX1).module("node_info")
+        assert "peer_unreachable" in {finding["id"] for finding in _diagnosis.findings({MX1: seen})}
     runs.succeeded(timed.play("resync"))
     assert counts(timed, ALICE)[0] == counts(timed, ALICE)[1]
-    assert findings(runs.succeeded(verify(timed))) == set()
+    assert found(timed) == {}
 
 
 def test_a_peer_that_says_nothing(timed):
@@ -193,7 +199,7 @@ def test_drain_and_release(timed):
         assert held["pending_users"] == [DAVE]
         assert timed.arrived(DAVE, token, seconds=1) is None
         assert timed.module("replicator_info", user_mask="*")["summary"]["on_hold"] is True
-        assert {(host, "on_hold") for host in HOSTS} <= findings(verify(timed))
+        assert {(host, "on_hold") for host in HOSTS} <= set(found(timed))
         runs.succeeded(timed.play("drain", replication_hold=False))
         assert timed.arrived(DAVE, token, seconds=1) is not None
 
@@ -210,21 +216,16 @@ FAULTS = {
 def test_a_fault_is_named_and_its_cure_works(timed, fault):
     timed.shell(FAULTS[fault])
     try:
-        results = verify(timed)
-        found = {
-            each["id"]: each for line in results for each in line["result"].get("findings", []) if each["host"] == MX1
-        }
-        assert fault in found
-        cure = found[fault]["cure"]
+        cure = found(timed)[MX1, fault]["cure"]
         for command in re.findall(r"`(systemctl enable[^`]*)`", cure):
             timed.shell(command)
         for path in re.findall(r"Remove (\S+) line", cure):
             timed.shell(f"rm {path}")
+        assert found(timed) == {}
     finally:
         timed.shell(
             f"rm -f /etc/dovecot/conf.d/60-local.conf; systemctl enable --now {TIMER}; systemctl reload dovecot"
         )
-    assert fault not in {name for dummy, name in findings(verify(timed))}
 
 
 def test_a_run_that_is_killed(timed):
@@ -272,11 +273,12 @@ def test_tls(timed):
     assert any("ssl should not be no" in message for message in runs.failures(timed.play("setup", **tls)))
     timed.shell(f"rm {LOCAL}")
     runs.succeeded(timed.play("setup", **tls))
-    assert findings(runs.succeeded(verify(timed, **tls))) == set()
+    assert proved(timed, **tls) == set()
     timed.lab.execute(MX1, "tee", "/etc/dovecot/peer.pem", stdin=certificates[MX1])
+    timed.shell("doveadm reload")
     result = timed.module("replicator_replicate", users=[ALICE], wait=True)
     assert result["failed_users"] == [ALICE] and "certificate" in result["msg"]
-    assert (MX1, "certificate_refused") in findings(verify(timed, **tls))
+    assert (MX1, "certificate_refused") in found(timed)
     runs.succeeded(timed.play("setup"))
     timed.module("replicator_replicate", user_mask="*", wait=True)
 
@@ -286,7 +288,7 @@ def test_ssh(timed):
         timed.shell("usermod --shell /bin/sh vmail", host)
     ssh = {"replication_scheme": "ssh"}
     runs.succeeded(timed.play("setup", **ssh))
-    assert findings(runs.succeeded(verify(timed, **ssh))) == set()
+    assert proved(timed, **ssh) == set()
     runs.succeeded(timed.play("setup"))
 
 
@@ -331,15 +333,14 @@ def test_a_mixed_pair(mixed):
     assert mixed.arrived(ALICE, token, MX2) is not None
     for host in HOSTS:
         save(mixed, BOB, host)
-    results = runs.succeeded(verify(mixed))
-    assert findings(results) == set()
+    assert proved(mixed) == set()
     assert {mixed.module("replicator_info", host=host)["transport"] for host in HOSTS} == {"socket", "timer"}
     # What Dovecot 2.3 does by default, and 2.4 refuses.
     mixed.shell("sed -i '/^replication_dsync_parameters/d' /etc/dovecot/conf.d/11-replication.conf; doveadm reload")
-    assert (MX1, "parameters_of_2_3") in findings(verify(mixed))
+    assert (MX1, "parameters_of_2_3") in found(mixed)
     runs.succeeded(mixed.play("setup"))
     runs.succeeded(mixed.play("resync"))
-    assert findings(runs.succeeded(verify(mixed))) == set()
+    assert found(mixed) == {}
     prepared = runs.succeeded(mixed.play("upgrade_prepare"))
     handed = [line["result"]["result"] for line in prepared if "ansible_stats" in line["result"]][-1]["hosts"]
     assert handed[MX2]["to_convert"] == [] and len(handed[MX1]["to_convert"]) > 5

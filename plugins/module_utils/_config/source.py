@@ -22,7 +22,8 @@ LISTENER = re.compile(r"service/([^/]+)/(?:unix|fifo)_listener/([^/]+)/mode\Z")
 FILTERS = ("local", "remote", "local_name")
 # Dovecot 2.4 prints ``ssl_server { cert_file = x }`` for ssl_server_cert_file, and takes either.
 GROUPS = re.compile(r"(?<![^/])(ssl_server|ssl_client)/")
-NUMBERED = ("userdb", "passdb", "namespace")
+DATABASES = ("userdb", "passdb")
+NUMBERED = DATABASES + ("namespace",)
 # A block that is open: its name, or the kind and title of a filter.
 Open = Union[str, Tuple[str, str]]
 
@@ -249,7 +250,12 @@ class _Reader:
                 )
             elif block:
                 opened.append(number)
-                blocks = blocks + [self._block(block.group(1), unquote(block.group(2) or ""), not blocks)]
+                kind, title = block.group(1), unquote(block.group(2) or "")
+                blocks = blocks + [self._block(kind, title, not blocks)]
+                if kind in DATABASES and title and len(blocks) == 1:
+                    # Dovecot 2.4 has the driver there: ``userdb passwd-file {``.
+                    driver = "%s/driver" % blocks[0]
+                    assignments.append(Assignment(name, number, None, driver, title, None, (), number))
         return assignments
 
     def _block(self, kind: str, title: str, outermost: bool) -> Open:

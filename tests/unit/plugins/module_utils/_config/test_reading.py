@@ -85,3 +85,10 @@ def test_places(tmp_path):
     assert configuration.place("a") == f"{main} line 4"
     assert configuration.described("a", "imap") == {"value": "1", "place": f"{tmp_path}/inner.conf line 1"}
     assert configuration.place("b") is None
+
+
+def test_a_group_decides_over_the_default_that_dovecot_2_4_prints_before_it():
+    text = (
+        "# 2.4.1-4 (7d8c0e5759): /x\nssl_server_prefer_ciphers = client\nssl_server {\n  prefer_ciphers = server\n}\n"
+    )
+    assert Configuration(text).value("ssl_server_prefer_ciphers") == "server"

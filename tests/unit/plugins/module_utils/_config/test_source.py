@@ -16,6 +16,18 @@ def settings(text):
         ("a = 1", [(1, None, "a", "1")]),
         ("  a=1  # why", [(1, None, "a", "1")]),
         ("a =", [(1, None, "a", "")]),
+        # Of Dovecot 2.4.
+        (
+            "userdb passwd {\n}\nuserdb static {\n  driver = static\n}",
+            [
+                (1, None, "userdb[1]/driver", "passwd"),
+                (3, None, "userdb[2]/driver", "static"),
+                (4, None, "userdb[2]/driver", "static"),
+            ],
+        ),
+        ("ssl_server {\n  cert_file = /x\n}", [(2, None, "ssl_server_cert_file", "/x")]),
+        ("protocol doveadm {\n ssl_client {\n ca_file = /x\n}\n}", [(3, "doveadm", "ssl_client_ca_file", "/x")]),
+        ("mail_plugins {\n  quota = yes\n}", [(2, None, "mail_plugins/quota", "yes")]),
         ("# a = 1\n\nb = 2", [(3, None, "b", "2")]),
         ('a = "x # y" # z', [(1, None, "a", "x # y")]),
         ("a = 'x \\' y'", [(1, None, "a", "x ' y")]),

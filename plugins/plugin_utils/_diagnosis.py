@@ -426,6 +426,19 @@ def _users_never_synced(host: Host) -> Found:
         yield {"evidence": evidence, "command": f"{PLAYBOOK}resync"}
 
 
+@rule(
+    "field_of_2_3",
+    WARNING,
+    "Users have a userdb field for a replicator. Dovecot 2.4 has none, so they are synced as all others are.",
+    "Remove %(where)s when both hosts have 2.4. To keep users out of replication, give them to another Dovecot.",
+    engine=TIMER,
+)
+def _field_of_2_3(host: Host) -> Found:
+    for entry in _fields(host, "noreplicate", "mail_replica"):
+        if entry["field"] != "noreplicate" or _is_true(entry["value"]):
+            yield _field_found(entry)
+
+
 # Both engines
 
 

@@ -161,6 +161,30 @@ def test_a_user_whom_the_peer_lacks(timed):
     timed.shell(f"systemctl start {SERVICE}")
 
 
+def test_fields_for_a_replicator(timed):
+    """Nobody heeds them: such a user is synced, and verify says so."""
+    nora = "nora@example.org"
+    with timed.account(nora, "userdb_noreplicate=y"):
+        assert timed.module("replicator_replicate", users=[nora], wait=True)["synced_users"] == [nora]
+        seen = timed.agent(MX1).module("node_info", all_accounts=True)
+        named = {finding["id"]: finding["evidence"] for finding in _diagnosis.findings({MX1: seen})}
+        assert list(named) == ["field_of_2_3"] and nora in named["field_of_2_3"]
+    timed.shell(f"systemctl start {SERVICE}")
+
+
+def test_sieve_scripts_go_along(timed):
+    sieve = "sieve_script personal {\n  type = personal\n  path = ~/sieve\n  active_path = ~/.dovecot.sieve\n}\n"
+    for host in HOSTS:
+        timed.shell("DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends dovecot-sieve", host)
+        timed.lab.execute(host, "tee", LOCAL, stdin=sieve)
+        timed.shell("systemctl restart dovecot", host)
+    timed.lab.execute(MX1, "doveadm", "sieve", "put", "-a", "-u", BOB, "away", stdin="keep;\n")
+    timed.module("replicator_replicate", users=[BOB], wait=True)
+    assert "away" in timed.shell(f"doveadm sieve list -u {BOB}", MX2).stdout
+    for host in HOSTS:
+        timed.shell(f"rm {LOCAL}; systemctl reload dovecot", host)
+
+
 def test_a_peer_that_is_down(timed):
     """The message says why; one round after its return everyone is in sync."""
     with timed.stopped(MX2):
@@ -217,10 +241,10 @@ def test_a_fault_is_named_and_its_cure_works(timed, fault):
     timed.shell(FAULTS[fault])
     try:
         cure = found(timed)[MX1, fault]["cure"]
-        for command in re.findall(r"`(systemctl enable[^`]*)`", cure):
-            timed.shell(command)
         for path in re.findall(r"Remove (\S+) line", cure):
             timed.shell(f"rm {path}")
+        for command in re.findall(r"`(systemctl [^`]*)`", cure):
+            timed.shell(command)
         assert found(timed) == {}
     finally:
         timed.shell(

@@ -251,10 +251,11 @@ class _Reader:
             elif block:
                 opened.append(number)
                 kind, title = block.group(1), unquote(block.group(2) or "")
-                blocks = blocks + [self._block(kind, title, not blocks)]
+                inner = self._block(kind, title, not blocks)
+                blocks = blocks + [inner]
                 if kind in DATABASES and title and len(blocks) == 1:
                     # Dovecot 2.4 has the driver there: ``userdb passwd-file {``.
-                    driver = "%s/driver" % blocks[0]
+                    driver = "%s/driver" % (inner,)
                     assignments.append(Assignment(name, number, None, driver, title, None, (), number))
         return assignments
 

@@ -174,7 +174,7 @@ class Connections(Line):
             if self.transport == "http":
                 self._userdb = http_transport().HttpUserdb(self.api)
             else:
-                self._userdb = Userdb(self.base_dir, self._params["timeout"])
+                self._userdb = Userdb(self.base_dir, self._params["timeout"], self.transport != "timer")
         return self._userdb
 
     def where(self) -> Dict[str, Any]:

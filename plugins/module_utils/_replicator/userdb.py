@@ -128,10 +128,14 @@ class Accounts:
 
 
 class Userdb(Accounts):
-    """Dovecot's user databases, through ``auth-userdb`` of one instance."""
+    """Dovecot's user databases, through ``auth-userdb`` of one instance.
 
-    def __init__(self, base_dir: str, timeout: float) -> None:
+    :arg has_replicator: without one nobody heeds the fields for it
+    """
+
+    def __init__(self, base_dir: str, timeout: float, has_replicator: bool = True) -> None:
         super().__init__()
+        self._has_replicator = has_replicator
         self._path = os.path.join(base_dir, USERDB_SOCKET)
         self._timeout = timeout
         self._last_id = 0
@@ -230,7 +234,10 @@ class Userdb(Accounts):
             raise self._nonsense(fields)
         if fields[0] == "USER":
             parts = (field.partition("=") for field in fields[3:])
-            accounts[name] = account_of(fields[2], {key: value for key, dummy, value in parts})
+            account = account_of(fields[2], {field: value for field, dummy, value in parts})
+            if not self._has_replicator:
+                account = account._replace(noreplicate=False, mail_replica=None)
+            accounts[name] = account
         elif fields[0] == "NOTFOUND":
             accounts[name] = None
         else:

@@ -59,13 +59,13 @@ options:
   transport:
     description:
       - How to read the mail.
-      - V(doveadm) runs C(doveadm) on the host. V(socket) does the same here, as the replicator's socket gives no
+      - V(doveadm) runs C(doveadm) on the host. V(socket) and V(timer) do the same here, as they give no
         access to mail.
       - V(http) is doveadm's HTTP API, two commands for each user.
       - V(auto) is V(http) when O(api_url) is given, otherwise V(doveadm).
       - The one used is returned as RV(transport).
     type: str
-    choices: [auto, socket, doveadm, http]
+    choices: [auto, socket, doveadm, http, timer]
     default: auto
   timeout:
     description:

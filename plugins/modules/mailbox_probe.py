@@ -55,10 +55,10 @@ options:
     default: 10
   transport:
     description:
-      - How to reach the mail. V(doveadm) runs C(doveadm) on the host, and so do V(auto) and V(socket), as the
-        replicator's socket gives no access to mail. V(http) fails, as it only reads fingerprints.
+      - How to reach the mail. V(doveadm) runs C(doveadm) on the host, and so do V(auto), V(socket) and
+        V(timer), which give no access to mail. V(http) fails, as it only reads fingerprints.
     type: str
-    choices: [auto, socket, doveadm, http]
+    choices: [auto, socket, doveadm, http, timer]
     default: auto
 seealso:
   - module: mailops.dovecot_replication.mailbox_info

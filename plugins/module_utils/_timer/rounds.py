@@ -55,12 +55,14 @@ class Job(NamedTuple):
 
     :arg full: whether everything is compared
     :arg began: Unix seconds
+    :arg asked: as ``Store.begin`` has it
     """
 
     name: str
     full: bool
     argv: List[str]
     began: int
+    asked: int = 0
 
 
 def order(entries: Sequence[Entry]) -> List[str]:
@@ -123,8 +125,8 @@ class Round:
         self._tell()
         if in_full:
             self._store.note(round_ended=int(time.time()))
-        if in_full or outage or self._count.get("synced"):
-            self._store.note(round_problem=outage or "")
+        if outage:
+            self._store.note(round_problem=outage)
         total = sum(self._count.values())
         if total:
             parts = ["%d %s" % (self._count[kind], kind) for kind in sorted(self._count)]
@@ -161,7 +163,7 @@ class Round:
                         break
                     slot = min(set(range(self._settings.width)).difference(slot for slot, dummy in running.values()))
                     job = self._job(name)
-                    self._store.begin(slot, name, job.full)
+                    job = job._replace(asked=self._store.begin(slot, name, job.full))
                     busy.add(name)
                     running[pool.submit(self._ended, job)] = (slot, job)
                 if not running:
@@ -219,7 +221,10 @@ class Round:
         return end
 
     def _take_down(self, slot: int, job: Job, end: Ended) -> None:
-        self._store.end(slot, job.name, changes(job, end, int(time.time())))
+        if end.kind == "synced" and not self._count.get(end.kind):
+            # The way is free, before anybody can see that this user is well.
+            self._store.note(round_problem="")
+        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())))
         if end.kind == "gone":
             self._store.forget([job.name])
         self._outages = self._outages + 1 if end.kind == "outage" else 0

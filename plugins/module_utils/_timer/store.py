@@ -11,10 +11,14 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
 
 # How long one waits for another's transaction, in seconds.
 BUSY = 30.0
+# To be raised with each change of the tables.
+VERSION = 1
+DROP = "".join("DROP TABLE IF EXISTS %s;" % table for table in ("users", "slots", "facts"))
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
+CREATE TABLE users (
     name BLOB PRIMARY KEY,
     priority INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0,
     fast INTEGER NOT NULL DEFAULT 0,
     full INTEGER NOT NULL DEFAULT 0,
     success INTEGER NOT NULL DEFAULT 0,
@@ -24,8 +28,8 @@ CREATE TABLE IF NOT EXISTS users (
     missing INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing"
 
@@ -69,7 +73,9 @@ class Store:
         try:
             self._database = sqlite3.connect(path, timeout=BUSY)
             with self._database:
-                self._database.executescript(SCHEMA)
+                if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    # That of another release: everyone is compared in full again.
+                    self._database.executescript(DROP + SCHEMA + "PRAGMA user_version = %d;" % VERSION)
         finally:
             os.umask(mask)
 
@@ -103,7 +109,9 @@ class Store:
         rows = [(priority, key(name)) for name in names]
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [row[1:] for row in rows])
-            self._database.executemany("UPDATE users SET priority = max(priority, ?), missing = 0 WHERE name = ?", rows)
+            self._database.executemany(
+                "UPDATE users SET priority = max(priority, ?), asked = asked + 1, missing = 0 WHERE name = ?", rows
+            )
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove users; a name that is not there is no error."""
@@ -119,15 +127,20 @@ class Store:
             self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [(name,) for name in wanted])
             self._database.executemany("DELETE FROM users WHERE name = ?", gone)
 
-    def begin(self, slot: int, name: str, full: bool) -> None:
-        """Note that a sync has begun, which answers what was asked for so far."""
+    def begin(self, slot: int, name: str, full: bool) -> int:
+        """Note that a sync has begun; return how often the user was asked for until then.
+
+        The request stays, as it is not answered where this process is killed.
+        """
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (slot, key(name), full))
-            self._database.execute("UPDATE users SET priority = 0 WHERE name = ?", (key(name),))
+            row = self._database.execute("SELECT asked FROM users WHERE name = ?", (key(name),)).fetchone()
+        return int(row[0]) if row else 0
 
-    def end(self, slot: int, name: str, values: Dict[str, Any]) -> None:
+    def end(self, slot: int, name: str, asked: int, values: Dict[str, Any]) -> None:
         """Note how a sync has ended; nothing of a user who was removed meanwhile.
 
+        :arg asked: what ``begin`` has returned: whoever has asked since then wants another sync
         :arg values: columns of the table
         """
         columns = sorted(values)
@@ -137,6 +150,7 @@ class Store:
             self._database.execute(
                 "UPDATE users SET %s WHERE name = ?" % assignments, [values[column] for column in columns] + [key(name)]
             )
+            self._database.execute("UPDATE users SET priority = 0 WHERE name = ? AND asked = ?", (key(name), asked))
 
     def fail_all(self, names: Iterable[str], problem: str, status: int) -> None:
         """Note that syncs of these could not even be tried."""

@@ -120,10 +120,14 @@ def read_timer_settings(path: str) -> Settings:
 
 # How long one waits for another's transaction, in seconds.
 BUSY = 30.0
+# To be raised with each change of the tables.
+VERSION = 1
+DROP = "".join("DROP TABLE IF EXISTS %s;" % table for table in ("users", "slots", "facts"))
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS users (
+CREATE TABLE users (
     name BLOB PRIMARY KEY,
     priority INTEGER NOT NULL DEFAULT 0,
+    asked INTEGER NOT NULL DEFAULT 0,
     fast INTEGER NOT NULL DEFAULT 0,
     full INTEGER NOT NULL DEFAULT 0,
     success INTEGER NOT NULL DEFAULT 0,
@@ -133,8 +137,8 @@ CREATE TABLE IF NOT EXISTS users (
     missing INTEGER NOT NULL DEFAULT 0,
     state TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing"
 
@@ -178,7 +182,9 @@ class Store:
         try:
             self._database = sqlite3.connect(path, timeout=BUSY)
             with self._database:
-                self._database.executescript(SCHEMA)
+                if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                    # That of another release: everyone is compared in full again.
+                    self._database.executescript(DROP + SCHEMA + "PRAGMA user_version = %d;" % VERSION)
         finally:
             os.umask(mask)
 
@@ -212,7 +218,9 @@ class Store:
         rows = [(priority, key(name)) for name in names]
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [row[1:] for row in rows])
-            self._database.executemany("UPDATE users SET priority = max(priority, ?), missing = 0 WHERE name = ?", rows)
+            self._database.executemany(
+                "UPDATE users SET priority = max(priority, ?), asked = asked + 1, missing = 0 WHERE name = ?", rows
+            )
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove users; a name that is not there is no error."""
@@ -228,15 +236,20 @@ class Store:
             self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [(name,) for name in wanted])
             self._database.executemany("DELETE FROM users WHERE name = ?", gone)
 
-    def begin(self, slot: int, name: str, full: bool) -> None:
-        """Note that a sync has begun, which answers what was asked for so far."""
+    def begin(self, slot: int, name: str, full: bool) -> int:
+        """Note that a sync has begun; return how often the user was asked for until then.
+
+        The request stays, as it is not answered where this process is killed.
+        """
         with self._database:
             self._database.execute("INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", (slot, key(name), full))
-            self._database.execute("UPDATE users SET priority = 0 WHERE name = ?", (key(name),))
+            row = self._database.execute("SELECT asked FROM users WHERE name = ?", (key(name),)).fetchone()
+        return int(row[0]) if row else 0
 
-    def end(self, slot: int, name: str, values: Dict[str, Any]) -> None:
+    def end(self, slot: int, name: str, asked: int, values: Dict[str, Any]) -> None:
         """Note how a sync has ended; nothing of a user who was removed meanwhile.
 
+        :arg asked: what ``begin`` has returned: whoever has asked since then wants another sync
         :arg values: columns of the table
         """
         columns = sorted(values)
@@ -246,6 +259,7 @@ class Store:
             self._database.execute(
                 "UPDATE users SET %s WHERE name = ?" % assignments, [values[column] for column in columns] + [key(name)]
             )
+            self._database.execute("UPDATE users SET priority = 0 WHERE name = ? AND asked = ?", (key(name), asked))
 
     def fail_all(self, names: Iterable[str], problem: str, status: int) -> None:
         """Note that syncs of these could not even be tried."""
@@ -370,7 +384,8 @@ def run(argv: List[str], patience: Optional[float]) -> Tuple[int, str, str]:
 
     ``-T`` of doveadm does not end a sync with a peer that accepts and says nothing.
     """
-    process = subprocess.Popen(
+    # In a program of its own there is no run_command.
+    process = subprocess.Popen(  # pylint: disable=ansible-bad-function
         argv,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -788,12 +803,14 @@ class Job(NamedTuple):
 
     :arg full: whether everything is compared
     :arg began: Unix seconds
+    :arg asked: as ``Store.begin`` has it
     """
 
     name: str
     full: bool
     argv: List[str]
     began: int
+    asked: int = 0
 
 
 def order(entries: Sequence[Entry]) -> List[str]:
@@ -856,8 +873,8 @@ class Round:
         self._tell()
         if in_full:
             self._store.note(round_ended=int(time.time()))
-        if in_full or outage or self._count.get("synced"):
-            self._store.note(round_problem=outage or "")
+        if outage:
+            self._store.note(round_problem=outage)
         total = sum(self._count.values())
         if total:
             parts = ["%d %s" % (self._count[kind], kind) for kind in sorted(self._count)]
@@ -894,7 +911,7 @@ class Round:
                         break
                     slot = min(set(range(self._settings.width)).difference(slot for slot, dummy in running.values()))
                     job = self._job(name)
-                    self._store.begin(slot, name, job.full)
+                    job = job._replace(asked=self._store.begin(slot, name, job.full))
                     busy.add(name)
                     running[pool.submit(self._ended, job)] = (slot, job)
                 if not running:
@@ -952,7 +969,10 @@ class Round:
         return end
 
     def _take_down(self, slot: int, job: Job, end: Ended) -> None:
-        self._store.end(slot, job.name, changes(job, end, int(time.time())))
+        if end.kind == "synced" and not self._count.get(end.kind):
+            # The way is free, before anybody can see that this user is well.
+            self._store.note(round_problem="")
+        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())))
         if end.kind == "gone":
             self._store.forget([job.name])
         self._outages = self._outages + 1 if end.kind == "outage" else 0

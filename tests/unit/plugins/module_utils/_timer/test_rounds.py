@@ -177,10 +177,12 @@ def test_hold_stops_a_round(settings, tmp_path):
     assert len(doveadm.syncs) < 16
 
 
-def test_after_a_kill_nothing_is_thought_to_run(settings):
+def test_after_a_kill_nothing_is_thought_to_run_or_to_be_done(settings):
+    """Whoever waits for the sync goes on waiting."""
     kept = store.Store(settings.database)
     kept.request(["a"], 1)
     kept.begin(0, "a", True)
+    assert kept.requested() == [(1, "a")]
     go(settings, Doveadm(["a"]))
     assert kept.slots() == {} and kept.entries()["a"].success
 
@@ -232,6 +234,14 @@ def test_whatever_happens_nobody_is_lost(settings, seed):
     entries = kept.entries()
     assert status == 0 and set(entries) == set(users) and kept.requested() == []
     assert not any(entry.failed or entry.missing for entry in entries.values())
+
+
+def test_tables_of_another_release_are_made_anew(settings, monkeypatch):
+    dummy, kept, said = go(settings, Doveadm(["a"]))
+    monkeypatch.setattr(store, "VERSION", store.VERSION + 1)
+    assert store.Store(settings.database).entries() == {} and store.Store(settings.database).facts() == {}
+    go(settings, Doveadm(["a"]))
+    assert store.Store(settings.database).entries()["a"].success
 
 
 def test_names_of_any_bytes(settings):

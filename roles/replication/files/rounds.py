@@ -122,24 +122,23 @@ def read_timer_settings(path: str) -> Settings:
 BUSY = 30.0
 # To be raised with each change of the tables.
 VERSION = 1
-DROP = "".join("DROP TABLE IF EXISTS %s;" % table for table in ("users", "slots", "facts"))
-SCHEMA = """
-CREATE TABLE users (
-    name BLOB PRIMARY KEY,
-    priority INTEGER NOT NULL DEFAULT 0,
-    asked INTEGER NOT NULL DEFAULT 0,
-    fast INTEGER NOT NULL DEFAULT 0,
-    full INTEGER NOT NULL DEFAULT 0,
-    success INTEGER NOT NULL DEFAULT 0,
-    failed INTEGER NOT NULL DEFAULT 0,
-    status INTEGER NOT NULL DEFAULT 0,
-    problem TEXT NOT NULL DEFAULT '',
-    missing INTEGER NOT NULL DEFAULT 0,
-    state TEXT NOT NULL DEFAULT ''
-) WITHOUT ROWID;
-CREATE TABLE slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL);
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
+TABLES = {
+    "users": """CREATE TABLE users (
+        name BLOB PRIMARY KEY,
+        priority INTEGER NOT NULL DEFAULT 0,
+        asked INTEGER NOT NULL DEFAULT 0,
+        fast INTEGER NOT NULL DEFAULT 0,
+        full INTEGER NOT NULL DEFAULT 0,
+        success INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0,
+        status INTEGER NOT NULL DEFAULT 0,
+        problem TEXT NOT NULL DEFAULT '',
+        missing INTEGER NOT NULL DEFAULT 0,
+        state TEXT NOT NULL DEFAULT ''
+    ) WITHOUT ROWID""",
+    "slots": "CREATE TABLE slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL)",
+    "facts": "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+}
 COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing"
 
 
@@ -181,12 +180,24 @@ class Store:
         mask = os.umask(0o027)
         try:
             self._database = sqlite3.connect(path, timeout=BUSY)
-            with self._database:
-                if self._database.execute("PRAGMA user_version").fetchone()[0] != VERSION:
-                    # That of another release: everyone is compared in full again.
-                    self._database.executescript(DROP + SCHEMA + "PRAGMA user_version = %d;" % VERSION)
+            if not self._is_of_this_release():
+                with self._database:
+                    # Another process may do the same now.
+                    self._database.execute("BEGIN EXCLUSIVE")
+                    if not self._is_of_this_release():
+                        self._make_tables()
         finally:
             os.umask(mask)
+
+    def _is_of_this_release(self) -> bool:
+        return bool(self._database.execute("PRAGMA user_version").fetchone()[0] == VERSION)
+
+    def _make_tables(self) -> None:
+        """Make the tables, in place of those of another release; then everyone is compared in full again."""
+        for table in TABLES:
+            self._database.execute("DROP TABLE IF EXISTS %s" % table)
+            self._database.execute(TABLES[table])
+        self._database.execute("PRAGMA user_version = %d" % VERSION)
 
     def close(self) -> None:
         self._database.close()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads a replicator once and tells it: as metrics, to Nagios and its kin, to Checkmk, as JSON. PRIVATE.
 
-``tests/tools/collector.py`` makes one file of this module and what it imports, which the role ``monitoring`` installs.
+``tests/tools/standalone.py`` makes one file of this module and what it imports, which the role ``monitoring`` installs.
 Each minute a timer of systemd has it ask the replicator and write what it has learned below ``state_dir``. From there
 the checks answer, so whoever runs them needs no right to Dovecot's socket.
 """

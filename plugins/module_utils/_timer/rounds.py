@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Syncs all users with the peer, for a Dovecot that has no replicator. PRIVATE to this collection.
 
-``tests/tools/collector.py`` makes one file of this module and what it imports, which the role ``replication`` installs.
-A timer of systemd starts it. It decides when ``doveadm sync`` runs; what becomes of mail is dsync's alone.
+``tests/tools/standalone.py`` makes one file of this module and what it imports, which the role ``replication``
+installs. A timer of systemd starts it. It decides when ``doveadm sync`` runs; what becomes of mail is dsync's alone.
 
 A run first syncs those for whom somebody asks, and goes on as long as somebody does. When a round over all users is
 due, it syncs them all, those first who have waited longest.
@@ -80,14 +80,13 @@ def changes(job: Job, end: Ended, now: int) -> Dict[str, Any]:
     """Return what a sync changes in the entry of its user."""
     values: Dict[str, Any] = {"fast": job.began, "status": end.status, "problem": end.problem}
     if end.kind == "synced":
-        values.update(success=now, failed=0, missing=0, state=end.state)
+        values.update(success=now, failed=0, missing=0)
         if job.full:
             values["full"] = job.began
     elif end.kind == "missing":
-        values.update(failed=0, missing=1, state="")
+        values.update(failed=0, missing=1)
     else:
-        # After any doubt everything is compared.
-        values.update(failed=1, state="")
+        values.update(failed=1)
     return values
 
 
@@ -210,10 +209,13 @@ class Round:
 
     def _ended(self, job: Job) -> Ended:
         """Run a sync, again where mail has changed meanwhile; in a thread of its own."""
-        for _repeat in range(REPEATS):
-            end = ended(*self._run(job.argv, self._settings.patience))
-            if end.kind != "again":
-                break
+        try:
+            for _repeat in range(REPEATS):
+                end = ended(*self._run(job.argv, self._settings.patience))
+                if end.kind != "again":
+                    break
+        except OSError as error:
+            return Ended("failed", 0, "%s: %s" % (job.argv[0], error), "")
         if end.kind == "missing":
             status = self._run(self._settings.doveadm + ["user", "-u", job.name], LISTING_SECONDS)[0]
             if status == NO_SUCH_USER:
@@ -224,7 +226,9 @@ class Round:
         if end.kind == "synced" and not self._count.get(end.kind):
             # The way is free, before anybody can see that this user is well.
             self._store.note(round_problem="")
-        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())))
+        # After any doubt everything is compared, so only a success leaves a state.
+        state = end.state if end.kind == "synced" else ""
+        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())), state)
         if end.kind == "gone":
             self._store.forget([job.name])
         self._outages = self._outages + 1 if end.kind == "outage" else 0

@@ -133,12 +133,15 @@ TABLES = {
         failed INTEGER NOT NULL DEFAULT 0,
         status INTEGER NOT NULL DEFAULT 0,
         problem TEXT NOT NULL DEFAULT '',
-        missing INTEGER NOT NULL DEFAULT 0,
-        state TEXT NOT NULL DEFAULT ''
+        missing INTEGER NOT NULL DEFAULT 0
     ) WITHOUT ROWID""",
+    # Apart, as a state can be longer than all the rest of a user.
+    "states": "CREATE TABLE states (name BLOB PRIMARY KEY, state TEXT NOT NULL)",
     "slots": "CREATE TABLE slots (slot INTEGER PRIMARY KEY, name BLOB NOT NULL, full INTEGER NOT NULL)",
     "facts": "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 }
+# So that a look for requests costs nothing, however many users there are.
+WANTED = "CREATE INDEX wanted ON users (priority) WHERE priority > 0"
 COLUMNS = "name, priority, fast, full, success, failed, status, problem, missing"
 
 
@@ -170,16 +173,15 @@ class Store:
     """The database; it is made where there is none. Raises sqlite3.Error and OSError.
 
     :arg path: of the file
-    :arg read_only: for readers who may not write, and for whom nothing is made
     """
 
-    def __init__(self, path: str, read_only: bool = False) -> None:
-        if read_only:
-            self._database = sqlite3.connect("file:%s?mode=ro" % path, timeout=BUSY, uri=True)
-            return
+    def __init__(self, path: str) -> None:
         mask = os.umask(0o027)
         try:
             self._database = sqlite3.connect(path, timeout=BUSY)
+            # Nothing waits for the disk at each sync. What a power cut takes along is compared again.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
             if not self._is_of_this_release():
                 with self._database:
                     # Another process may do the same now.
@@ -197,6 +199,7 @@ class Store:
         for table in TABLES:
             self._database.execute("DROP TABLE IF EXISTS %s" % table)
             self._database.execute(TABLES[table])
+        self._database.execute(WANTED)
         self._database.execute("PRAGMA user_version = %d" % VERSION)
 
     def close(self) -> None:
@@ -214,7 +217,7 @@ class Store:
 
     def state(self, name: str) -> str:
         """Return the state that the last sync of a user has left, empty without one."""
-        row = self._database.execute("SELECT state FROM users WHERE name = ?", (key(name),)).fetchone()
+        row = self._database.execute("SELECT state FROM states WHERE name = ?", (key(name),)).fetchone()
         return row[0] if row else ""
 
     def requested(self) -> List[Tuple[int, str]]:
@@ -226,17 +229,23 @@ class Store:
 
     def request(self, names: Iterable[str], priority: int) -> None:
         """Ask for a sync of each; a name that is not there is added."""
-        rows = [(priority, key(name)) for name in names]
+        # Of a user who was removed and has come back meanwhile, too, the request is another one.
+        now = int(time.time() * 1000000)
+        rows = [(priority, now, key(name)) for name in names]
         with self._database:
-            self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [row[1:] for row in rows])
+            self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [row[2:] for row in rows])
             self._database.executemany(
-                "UPDATE users SET priority = max(priority, ?), asked = asked + 1, missing = 0 WHERE name = ?", rows
+                "UPDATE users SET priority = max(priority, ?), asked = ?, missing = 0 WHERE name = ?", rows
             )
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove users; a name that is not there is no error."""
         with self._database:
-            self._database.executemany("DELETE FROM users WHERE name = ?", [(key(name),) for name in names])
+            self._forget([(key(name),) for name in names])
+
+    def _forget(self, rows: Sequence[Tuple[bytes]]) -> None:
+        for table in ("users", "states"):
+            self._database.executemany("DELETE FROM %s WHERE name = ?" % table, rows)
 
     def align(self, names: Iterable[str]) -> None:
         """Have just these users, and those for whom somebody asks."""
@@ -245,10 +254,10 @@ class Store:
         gone = [(name,) for name in there if name not in wanted and not there[name]]
         with self._database:
             self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [(name,) for name in wanted])
-            self._database.executemany("DELETE FROM users WHERE name = ?", gone)
+            self._forget(gone)
 
     def begin(self, slot: int, name: str, full: bool) -> int:
-        """Note that a sync has begun; return how often the user was asked for until then.
+        """Note that a sync has begun; return when the user was last asked for.
 
         The request stays, as it is not answered where this process is killed.
         """
@@ -257,11 +266,12 @@ class Store:
             row = self._database.execute("SELECT asked FROM users WHERE name = ?", (key(name),)).fetchone()
         return int(row[0]) if row else 0
 
-    def end(self, slot: int, name: str, asked: int, values: Dict[str, Any]) -> None:
+    def end(self, slot: int, name: str, asked: int, values: Dict[str, Any], state: str = "") -> None:
         """Note how a sync has ended; nothing of a user who was removed meanwhile.
 
         :arg asked: what ``begin`` has returned: whoever has asked since then wants another sync
         :arg values: columns of the table
+        :arg state: for the next sync, empty for none: then that is a full one
         """
         columns = sorted(values)
         assignments = ", ".join("%s = ?" % column for column in columns)
@@ -271,6 +281,11 @@ class Store:
                 "UPDATE users SET %s WHERE name = ?" % assignments, [values[column] for column in columns] + [key(name)]
             )
             self._database.execute("UPDATE users SET priority = 0 WHERE name = ? AND asked = ?", (key(name), asked))
+            self._database.execute("DELETE FROM states WHERE name = ?", (key(name),))
+            if state:
+                self._database.execute(
+                    "INSERT INTO states SELECT name, ? FROM users WHERE name = ?", (state, key(name))
+                )
 
     def fail_all(self, names: Iterable[str], problem: str, status: int) -> None:
         """Note that syncs of these could not even be tried."""
@@ -839,14 +854,13 @@ def changes(job: Job, end: Ended, now: int) -> Dict[str, Any]:
     """Return what a sync changes in the entry of its user."""
     values: Dict[str, Any] = {"fast": job.began, "status": end.status, "problem": end.problem}
     if end.kind == "synced":
-        values.update(success=now, failed=0, missing=0, state=end.state)
+        values.update(success=now, failed=0, missing=0)
         if job.full:
             values["full"] = job.began
     elif end.kind == "missing":
-        values.update(failed=0, missing=1, state="")
+        values.update(failed=0, missing=1)
     else:
-        # After any doubt everything is compared.
-        values.update(failed=1, state="")
+        values.update(failed=1)
     return values
 
 
@@ -969,10 +983,13 @@ class Round:
 
     def _ended(self, job: Job) -> Ended:
         """Run a sync, again where mail has changed meanwhile; in a thread of its own."""
-        for _repeat in range(REPEATS):
-            end = ended(*self._run(job.argv, self._settings.patience))
-            if end.kind != "again":
-                break
+        try:
+            for _repeat in range(REPEATS):
+                end = ended(*self._run(job.argv, self._settings.patience))
+                if end.kind != "again":
+                    break
+        except OSError as error:
+            return Ended("failed", 0, "%s: %s" % (job.argv[0], error), "")
         if end.kind == "missing":
             status = self._run(self._settings.doveadm + ["user", "-u", job.name], LISTING_SECONDS)[0]
             if status == NO_SUCH_USER:
@@ -983,7 +1000,9 @@ class Round:
         if end.kind == "synced" and not self._count.get(end.kind):
             # The way is free, before anybody can see that this user is well.
             self._store.note(round_problem="")
-        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())))
+        # After any doubt everything is compared, so only a success leaves a state.
+        state = end.state if end.kind == "synced" else ""
+        self._store.end(slot, job.name, job.asked, changes(job, end, int(time.time())), state)
         if end.kind == "gone":
             self._store.forget([job.name])
         self._outages = self._outages + 1 if end.kind == "outage" else 0

@@ -46,8 +46,8 @@ def synced(kept, name, failed=False, ago=5):
     kept.request([name], 1)
     asked = kept.begin(0, name, True)
     began = NOW - ago
-    values = dict(fast=began, full=began, failed=failed, problem="Error: x" if failed else "", state="S")
-    kept.end(0, name, asked, dict(values, success=0 if failed else began))
+    values = dict(fast=began, full=began, failed=failed, problem="Error: x" if failed else "")
+    kept.end(0, name, asked, dict(values, success=0 if failed else began), "" if failed else "S")
 
 
 def test_a_request_is_a_row_and_a_start(client, kept, systemd):
@@ -85,7 +85,7 @@ def test_a_full_sync_forgets_the_state(client, kept):
 
 def test_those_whom_the_peer_lacks_are_not_on_the_list(client, kept):
     synced(kept, "a")
-    kept.end(0, "a", 1, {"missing": 1})
+    kept.end(0, "a", 0, {"missing": 1})
     assert client.users() == {} and client.missing() == ["a"]
     client.replicate(["a"], "low")
     assert set(client.users()) == {"a"}

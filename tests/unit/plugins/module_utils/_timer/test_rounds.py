@@ -163,6 +163,16 @@ def test_an_outage_is_not_met_once_for_each_user(settings):
     assert kept.facts()["round_problem"] == ""
 
 
+def test_a_command_that_cannot_be_started(settings):
+    def nothing(argv, patience):
+        if argv[1] == "user":
+            return 0, "a\nb\n", ""
+        raise FileNotFoundError(2, "No such file or directory")
+
+    status, kept, said = go(settings, nothing)
+    assert {entry.problem for entry in kept.entries().values()} == {"doveadm: [Errno 2] No such file or directory"}
+
+
 def test_one_failing_user_keeps_nobody_waiting(settings):
     users = list("abcdef")
     doveadm = Doveadm(users, b=[(75, "", "Error: Couldn't lock")])

@@ -159,8 +159,8 @@ class Side(NamedTuple):
 
     @property
     def is_2_4(self) -> bool:
-        """Whether Dovecot here has no replicator, and writes its configuration in another way."""
-        return is_2_4(self.dovecot_version)
+        """Whether Dovecot here has no replicator, and writes its configuration in another way, or will have none."""
+        return is_2_4(self.dovecot_version) or self.dovecot_version is None and self.replication_engine == "timer"
 
     @property
     def by_timer(self) -> bool:

@@ -179,7 +179,10 @@ class Pair:
         finally:
             for host in hosts:
                 self.lab.execute(host, "sed", "-i", f"\\|^{name}:|d", "/etc/dovecot/users")
-                self.lab.execute(host, "rm", "-rf", f"/srv/vmail/{name}")
+                # A sync that is still under way writes meanwhile.
+                self.shell(
+                    f"timeout 20 sh -c 'until rm -rf \"/srv/vmail/{name}\" 2> /dev/null; do sleep 0.2; done'", host
+                )
             time.sleep(USERDB_SECONDS)
 
     @contextlib.contextmanager

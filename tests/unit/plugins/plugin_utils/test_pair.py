@@ -318,3 +318,73 @@ def test_variables_of_the_command_line_are_text():
     assert problems == []
     assert (variables["replication_port"], variables["replication_verify"]) == (2525, False)
     assert variables["replication_listen"] == ["::1", "192.0.2.1"] and variables["replication_peer"] is None
+
+
+V2_4 = {"dovecot_version": "2.4.1-4 (abc)"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        dict(observed=V2_4),
+        # Dovecot is still to be installed.
+        dict(observed={"dovecot_version": None}, replication_install=True, replication_engine="timer"),
+    ],
+)
+def test_a_host_without_a_replicator(given):
+    pair = decided(**given)
+    assert pair.by_timer and pair.needs["timer"]
+    content = pair.config["settings"]["content"]
+    assert "inet_listener replication" in content and "replicator {" not in content and "mail_replica" not in content
+    assert pair.config["settings"]["plugins"] == [] and pair.config["require_users"] == []
+    settings, service, timer = pair.timer["files"]
+    assert json.loads(settings["content"])["destination"] == f"tcp:{MX2}:12345"
+    assert "dovecot-replication-rounds" in service["content"] and "OnUnitInactiveSec=60" in timer["content"]
+    # The secret is in Dovecot's own file alone.
+    assert "a-long-secret" not in str(pair)
+
+
+def test_a_timer_goes_where_a_replicator_comes_back():
+    pair = decided(observed={"has_timer": True})
+    assert not pair.by_timer and pair.needs["timer"] and all(not file["content"] for file in pair.timer["files"])
+    gone = decided(observed={**V2_4, "has_timer": True}, replication_state="absent")
+    assert not gone.by_timer and gone.needs["timer"] and gone.config["settings"]["content"] == ""
+    assert not decided().needs["timer"]
+
+
+PARAMETERS = "replication_dsync_parameters = -d -N -l 30\n"
+
+
+@pytest.mark.parametrize(
+    "given, prepared",
+    [
+        ({}, False),
+        ({"replication_upgrading": True}, True),
+        ({"peer_version": "2.4.1-4 (abc)"}, True),
+        ({"peer_version": "2.3.19.1 (abc)", "observed": {"dsync_parameters": "-d -N -l 30"}}, False),
+        # The peer is not in this run.
+        ({"observed": {"dsync_parameters": "-d -N -l 30"}}, True),
+        ({"observed": {"dsync_parameters": "-d -N -l 60"}}, False),
+    ],
+)
+def test_a_host_with_a_replicator_whose_peer_has_none(given, prepared):
+    content = decided(**given).config["settings"]["content"]
+    assert (PARAMETERS in content) is prepared
+
+
+def test_the_parameters_of_an_administrator_stay():
+    given = {"replication_dsync_parameters": "-d -n inbox -l 30", "replication_upgrading": True}
+    content = decided(**given).config["settings"]["content"]
+    assert "replication_dsync_parameters = -d -n inbox -l 30\n" in content
+
+
+def test_tls_in_the_syntax_of_2_4():
+    pair = decided(observed=V2_4, **TLS)
+    content = pair.config["settings"]["content"]
+    for line in (
+        "ssl_server_cert_file = /cert.pem",
+        "ssl_client_ca_file = /ca.pem",
+        "ssl_client_require_valid_cert = yes",
+    ):
+        assert line in content
+    assert "ssl" in [item["setting"] for item in pair.config["expect"]]

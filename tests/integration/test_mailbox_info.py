@@ -3,7 +3,7 @@
 """mailbox_info on live hosts."""
 
 import pytest
-from conftest import MX1, MX2
+from conftest import HOSTS, MX1, MX2
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -52,6 +52,9 @@ def test_equal_when_in_sync_and_different_after_any_change(pair, kind):
                 here, there = on_both(pair, users=[user])
                 assert here["users"][0]["fingerprint"] != there["users"][0]["fingerprint"], change
             pair.module("replicator_replicate", users=[user], wait=True)
+            for host in HOSTS:
+                # The peer may sync once more, and would carry the next change.
+                pair.module("replicator_wait", host=host, users=[user], until="synced", wait_timeout=30)
             here, there = on_both(pair, users=[user], mailboxes=True)
             assert here["users"] == there["users"]
         (described,) = here["users"]

@@ -96,6 +96,8 @@ def test_a_failing_user_with_new_mail_is_counted(pair, transport):
             pair.module("replicator_replicate", users=["bob@example.org"], priority="high")
             pair.is_syncing("bob")
             pair.deliver(ALICE)
+            queued = f"doveadm replicator status {ALICE} | grep -q high"
+            pair.shell(f"timeout 10 sh -c 'until {queued}; do sleep 0.1; done'")
             info = pair.module("replicator_info", gather=["overview", "summary"])
             shown = pair.play("status", "--limit", MX1)
     finally:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the collector of the role monitoring knows of a host. PRIVATE to this collection."""
 
+import os
 import time
 from typing import Any, Dict, List, Optional
 
@@ -27,7 +28,8 @@ def settings() -> Dict[str, Any]:
 
 def metrics_dir() -> Optional[str]:
     """Return where verify writes metrics, None where the role monitoring has set up nothing of the kind."""
-    return settings().get("textfile_dir") or None
+    directory = settings().get("textfile_dir")
+    return directory if directory and os.path.isdir(directory) else None
 
 
 def remembered() -> List[Dict[str, Any]]:

@@ -180,9 +180,10 @@ class Pair:
             for host in hosts:
                 self.lab.execute(host, "sed", "-i", f"\\|^{name}:|d", "/etc/dovecot/users")
                 # A sync that is still under way writes meanwhile.
-                self.shell(
-                    f"timeout 20 sh -c 'until rm -rf \"/srv/vmail/{name}\" 2> /dev/null; do sleep 0.2; done'", host
-                )
+                remove = ["rm", "-rf", f"/srv/vmail/{name}"]
+                deadline = time.monotonic() + 20
+                while self.lab.execute(host, *remove, check=False).returncode and time.monotonic() < deadline:
+                    time.sleep(0.2)
             time.sleep(USERDB_SECONDS)
 
     @contextlib.contextmanager

@@ -158,7 +158,7 @@ def test_a_user_whom_the_peer_lacks(timed):
         assert result["failed"] and result["dropped_reasons"] == {nina: "unknown_on_peer"}
         assert timed.module("replicator_info", user_mask="*")["summary"]["failing"] == 0
         assert (MX2, "account_missing") in found(timed, nina)
-    timed.shell(f"systemctl start {SERVICE}")
+    timed.module("replicator_user", users=[nina], state="absent")
 
 
 def test_fields_for_a_replicator(timed):
@@ -169,7 +169,8 @@ def test_fields_for_a_replicator(timed):
         seen = timed.agent(MX1).module("node_info", all_accounts=True)
         named = {finding["id"]: finding["evidence"] for finding in _diagnosis.findings({MX1: seen})}
         assert list(named) == ["field_of_2_3"] and nora in named["field_of_2_3"]
-    timed.shell(f"systemctl start {SERVICE}")
+    # Else it stays until the next round.
+    timed.module("replicator_user", users=[nora], state="absent")
 
 
 def test_sieve_scripts_go_along(timed):

@@ -14,6 +14,10 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Opt
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
+    HOLD_FILE,
+    SECRETS_FILE,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
     OWN_FILES as SETTINGS_FILES,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _causes
@@ -77,9 +81,7 @@ class Rule(NamedTuple):
 PLAYBOOK = "ansible-playbook mailops.dovecot_replication."
 SETUP = f"`{PLAYBOOK}setup`"
 # The files that the role writes, and so corrects.
-OWN_FILES = (*SETTINGS_FILES, "replication-secret.conf.ext")
-# The file with which the playbook ``drain`` keeps syncs from being started.
-HOLD_FILE = "replication-hold.conf.ext"
+OWN_FILES = (*SETTINGS_FILES, SECRETS_FILE)
 # The first release in which one failing user does not keep others waiting; see the NEWS of Dovecot 2.3.20.
 QUEUE_FIXED = (2, 3, 20)
 # So many lines of the logs are quoted.
@@ -472,10 +474,9 @@ def _held(host: Host) -> bool:
     f"When the maintenance is over, run `{PLAYBOOK}drain -e replication_hold=false`.",
 )
 def _on_hold(host: Host) -> Found:
-    if _held(host) and engine_of(host.seen) == TIMER:
-        yield {"evidence": f"there is a file {HOLD_FILE}"}
-    elif _held(host):
-        yield {"evidence": f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"}
+    if _held(host):
+        by_setting = f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"
+        yield {"evidence": f"there is a file {HOLD_FILE}" if engine_of(host.seen) == TIMER else by_setting}
 
 
 @rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s", engine=REPLICATOR)

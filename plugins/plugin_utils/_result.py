@@ -618,7 +618,6 @@ def _upgrade_next(run: Run) -> str:
     left = _left(run)
     if not left:
         return "Every host has Dovecot 2.4. Next: remove replication_upgrading from the inventory, then %s" % PROVES
-    # One host of a pair after the other; those whose peer is still on the older version come first as well as last.
     drain = "`ansible-playbook mailops.dovecot_replication.drain -e replication_hosts=%s`" % left[0]
     return (
         "Next, for %s: keep `replication_upgrading: true` in the inventory, send clients and new mail to the other "
@@ -645,15 +644,8 @@ def _upgrade_prepare_report(run: Run) -> List[str]:
             lines.append("%s: not ready. %s" % (name, facts.failure or NO_RESULT))
             continue
         found = _lines(facts)
-        state = (
-            "has Dovecot %s already" % version
-            if _is_2_4(facts)
-            else "Dovecot %s, %s to convert"
-            % (
-                version,
-                _counted(len(found), "line"),
-            )
-        )
+        to_convert = "Dovecot %s, %s to convert" % (version, _counted(len(found), "line"))
+        state = "has Dovecot %s already" % version if _is_2_4(facts) else to_convert
         lines.append("%s: %s; %s." % (name, state, _counted(facts.upgrade["users"], "user")))
         lines += _upgrade.lines_of(found)
         if found:

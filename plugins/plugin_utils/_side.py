@@ -10,6 +10,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
     GONE_SINCE,
     parse_version,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import HOLD_FILE, SECRETS_FILE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
     FILE,
@@ -353,12 +354,12 @@ class Side(NamedTuple):
 
     @property
     def secrets_file(self) -> str:
-        return f"{self.replication_config_dir}/replication-secret.conf.ext"
+        return f"{self.replication_config_dir}/{SECRETS_FILE}"
 
     @property
     def hold_file(self) -> str:
         """The file with which the playbook drain holds syncs back; the settings of the role include it."""
-        return f"{self.replication_config_dir}/replication-hold.conf.ext"
+        return f"{self.replication_config_dir}/{HOLD_FILE}"
 
     @property
     def known_hosts_file(self) -> str:

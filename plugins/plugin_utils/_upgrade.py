@@ -6,7 +6,7 @@ What 2.4 refuses, and what it accepts and then fails of, was measured on 2.4.1-4
 """
 
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._settings_2_4 import SETTINGS
 
@@ -17,9 +17,7 @@ OF_THE_REPLICATOR = re.compile("service/(?:replicator|aggregator)/")
 # Of 2.3's settings that most configurations have.
 INSTEAD = {
     "args": "the settings of the driver, such as passwd_file_path",
-    "auth_socket_path": "",
     "disable_plaintext_auth": "auth_allow_cleartext, with the opposite value",
-    "hostname": "",
     "location": "mail_driver and mail_path",
     "mail_location": "mail_driver and mail_path",
     "ssl_ca": "ssl_server_ca_file",
@@ -138,11 +136,6 @@ def lines_of(found: List[Line]) -> List[str]:
 
 def _hint(line: Line) -> str:
     return "; write %s" % line.instead if line.instead else ""
-
-
-def differing(here: Mapping[str, Any], there: Optional[Mapping[str, Any]]) -> bool:
-    """Tell whether two hosts list different users."""
-    return bool(there) and here["users_digest"] != (there or {}).get("users_digest")
 
 
 def summary_of(found: List[Line]) -> Dict[str, int]:

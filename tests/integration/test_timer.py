@@ -368,7 +368,7 @@ def test_a_mixed_pair(mixed):
     runs.succeeded(mixed.play("resync"))
     assert found(mixed) == {}
     prepared = runs.succeeded(mixed.play("upgrade_prepare"))
-    handed = [line["result"]["result"] for line in prepared if "ansible_stats" in line["result"]][-1]["hosts"]
+    handed = runs.handed_over(prepared)["hosts"]
     assert handed[MX2]["to_convert"] == [] and len(handed[MX1]["to_convert"]) > 5
     runs.succeeded(mixed.play("drain"))
     runs.succeeded(mixed.play("drain", replication_hold=False))

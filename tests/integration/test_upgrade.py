@@ -108,7 +108,7 @@ def test_all_the_way(release):
     with Post(lab) as post:
         began = time.monotonic()
         prepared = runs.succeeded(pair.play("upgrade_prepare"))
-        handed = [line["result"]["result"] for line in prepared if "ansible_stats" in line["result"]][-1]["hosts"]
+        handed = runs.handed_over(prepared)["hosts"]
         assert all(handed[host]["to_convert"] for host in HOSTS)
         stage("prepared", began)
         stage("mixed", upgrade(MX1, MX2))

@@ -12,6 +12,8 @@ PLUGINS = "mail_plugins"
 OUTSIDE: Section = ()
 # The files in which the role writes it, by name: as a drop-in, and everywhere else.
 DROP_IN, SETTINGS_FILE = OWN_FILES = ("11-replication.conf", "replication.conf.ext")
+# Beside these: the secrets, and what the playbook drain writes.
+SECRETS_FILE, HOLD_FILE = "replication-secret.conf.ext", "replication-hold.conf.ext"
 
 
 def theirs(own_names: Collection[str], configuration: Configuration, section: Section) -> Optional[Assignment]:

@@ -82,12 +82,18 @@ def unquote_printed(value: str) -> str:
 
 
 class Block(NamedTuple):
-    """A block, from its first line to its closing brace; ``name`` as in Assignment, such as service/doveadm."""
+    """A block, from its first line to its closing brace.
+
+    :arg name: as in Assignment, such as service/doveadm
+    :arg kind, title: the words before the brace, such as ``service`` and ``doveadm``; a block may have no title
+    """
 
     file: str
     first: int
     last: int
     name: str
+    kind: str = ""
+    title: str = ""
 
 
 class Source(NamedTuple):
@@ -208,7 +214,7 @@ class _Reader:
         assignments: List[Assignment] = []
         begun = ""
         first = 0
-        opened: List[int] = []
+        opened: List[Tuple[int, str, str]] = []
         comment: Optional[str] = None
         reason: Optional[str] = None
         for number, raw in enumerate(text.split("\n"), 1):
@@ -230,7 +236,8 @@ class _Reader:
             elif line == "}":
                 if opened and blocks:
                     closed = "/".join(part for part in blocks if isinstance(part, str))
-                    self.blocks.append(Block(name, opened.pop(), number, closed))
+                    begins, kind, title = opened.pop()
+                    self.blocks.append(Block(name, begins, number, closed, kind, title))
                 blocks = blocks[:-1]
             elif assignment:
                 section = tuple(part for part in blocks if isinstance(part, tuple))
@@ -249,8 +256,8 @@ class _Reader:
                     )
                 )
             elif block:
-                opened.append(number)
                 kind, title = block.group(1), unquote(block.group(2) or "")
+                opened.append((number, kind, title))
                 inner = self._block(kind, title, not blocks)
                 blocks = blocks + [inner]
                 if kind in DATABASES and title and len(blocks) == 1:

@@ -16,7 +16,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import differing_in_case, sample
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration, reading
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation, timer
@@ -43,11 +43,10 @@ def observe(session: Session) -> Described:
     result: Dict[str, Any] = dict(hostname=os.uname()[1], **session.where())
     result["engine"] = "timer" if by_timer else "replicator"
     result["timer"] = timer.observe(session, params["limit"]) if by_timer else None
-    rc, out, err = session.doveconf.run("-a", "-P")
-    result["config_problem"] = (err.strip() or "doveconf ended with status %d" % rc) if rc else None
-    if rc:
+    configuration = reading.read(session.doveconf)
+    result["config_problem"] = configuration.complaint
+    if configuration.complaint is not None:
         return result
-    configuration = Configuration(out)
     names, userdb = list_users(session)
     without_mail = iteration.without_mail(configuration)
     userdb.update(without_mail=observation.excerpt(without_mail, params["limit"]))

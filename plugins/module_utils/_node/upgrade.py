@@ -8,19 +8,21 @@ Values stay on the host, as secrets are among them.
 import hashlib
 import os
 import re
-from typing import List, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import reading
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import OWN_FILES, PLUGINS
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.source import Block
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
+    HOLD_FILE,
+    OWN_FILES,
+    PLUGINS,
+    SECRETS_FILE,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import Described
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 
 # The role's own, which it writes anew.
-OF_THE_ROLE = OWN_FILES + ("replication-secret.conf.ext", "replication-hold.conf.ext")
+OF_THE_ROLE = OWN_FILES + (SECRETS_FILE, HOLD_FILE)
 # Such as %u and %Ld, but not %{user} and %%.
 OLD_VARIABLE = re.compile(r"(?<!%)(?:%%)*%[-0-9.]*[A-Z]{0,2}[a-z](?![{a-z])")
-UNTITLED = re.compile(r"\s*(\w+)\s*\{")
 NEED_TITLES = ("dict", "inet_listener", "namespace", "passdb", "userdb")
 
 
@@ -28,6 +30,7 @@ def observe(session: Session) -> Described:
     """Return ``upgrade`` as RETURN of the module node_info describes it."""
     configuration = reading.read(session.doveconf)
     assignments = [found for found in configuration.source.every if not _is_own(found.file)]
+    blocks = [block for block in configuration.source.blocks if not _is_own(block.file)]
     names = sorted(session.userdb.names())
     return {
         "settings": [
@@ -41,17 +44,11 @@ def observe(session: Session) -> Described:
             for found in assignments
         ],
         "untitled": [
-            {"setting": kind, "place": "%s line %d" % (block.file, block.first)}
-            for block in configuration.source.blocks
-            if not _is_own(block.file)
-            for kind in [_kind_without_title(block)]
-            if kind
+            {"setting": block.kind, "place": "%s line %d" % (block.file, block.first)}
+            for block in blocks
+            if block.kind in NEED_TITLES and not block.title
         ],
-        "plugin_sections": [
-            "%s line %d" % (block.file, block.first)
-            for block in configuration.source.blocks
-            if block.name == "plugin" and not _is_own(block.file)
-        ],
+        "plugin_sections": ["%s line %d" % (block.file, block.first) for block in blocks if block.name == "plugin"],
         "main_file": configuration.source.files[0] if configuration.source.files else None,
         "users": len(names),
         "users_digest": hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest(),
@@ -60,18 +57,3 @@ def observe(session: Session) -> Described:
 
 def _is_own(path: str) -> bool:
     return os.path.basename(path) in OF_THE_ROLE
-
-
-def _kind_without_title(block: Block) -> Optional[str]:
-    """Return the kind of a section that needs a name in Dovecot 2.4 and has none, None for others."""
-    match = UNTITLED.match(_line(block.file, block.first))
-    return match.group(1) if match and match.group(1) in NEED_TITLES else None
-
-
-def _line(path: str, number: int) -> str:
-    try:
-        with open(path, errors="replace") as stream:
-            lines: List[str] = stream.read().split("\n")
-    except (IOError, OSError):
-        return ""
-    return lines[number - 1] if number <= len(lines) else ""

@@ -72,6 +72,7 @@ class Connections(Line):
         self._client: Optional[ReplicatorClient] = None
         self._userdb: Optional[Accounts] = None
         self._api: "Optional[HttpApi]" = None
+        self._timer: "Optional[TimerClient]" = None
 
     @property
     def base_dir(self) -> str:
@@ -94,6 +95,11 @@ class Connections(Line):
     @property
     def timer(self) -> "TimerClient":
         """The timer that stands in for a replicator; raise DovecotError where the role has set up none."""
+        if self._timer is None:
+            self._timer = self._new_timer()
+        return self._timer
+
+    def _new_timer(self) -> "TimerClient":
         from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import timer_client
 
         path = path_of(self._params["config_file"])
@@ -111,7 +117,7 @@ class Connections(Line):
     def client(self) -> ReplicatorClient:
         """The replicator, through the transport."""
         if self._client is None:
-            self._client = self.connected()
+            self._client = self.timer if self.transport == "timer" else self.connected()
         return self._client
 
     @property
@@ -127,7 +133,7 @@ class Connections(Line):
             client: ReplicatorClient = http_transport().HttpClient(self.api, self._params["socket_path"])
             return client
         if self.transport == "timer":
-            return self.timer
+            return self._new_timer()
         return DoveadmClient(self.run_command, self.doveadm(), self._params["socket_path"], self.printed)
 
     def hang_up(self) -> None:
@@ -214,7 +220,7 @@ class Connections(Line):
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in (self._client, self._userdb):
+        for connection in (self._client, self._userdb, self._timer):
             if connection is not None:
                 connection.close()
 

@@ -140,11 +140,9 @@ class Until(NamedTuple):
         if self.state == "idle" and self.max_failed is None:
             accepted = len(outcome.failed)
         failed = outcome.failed if len(outcome.failed) > accepted else []
-        if failed and failures:
-            known = sorted({failures[name] for name in failures if name in failed})
-            problems = [(failed, BECAUSE % "; ".join(known).replace("%", "%%")), (outcome.pending, PENDING)]
-        else:
-            problems = [(failed, FAILED), (outcome.pending, PENDING)]
+        known = "; ".join(sorted({text for name, text in (failures or {}).items() if name in failed}))
+        because = BECAUSE % known.replace("%", "%%") if known else FAILED
+        problems = [(failed, because), (outcome.pending, PENDING)]
         if self.state != "idle":
             problems += [
                 ([name for name in outcome.dropped if reasons.get(name) == reason], text)

@@ -923,7 +923,7 @@ class Round:
         """Sync these, and whoever is asked for meanwhile, first; return what keeps everyone from being synced."""
         running: Dict["concurrent.futures.Future[Ended]", Tuple[int, Job]] = {}
         busy: Set[str] = set()
-        done: Set[str] = set()
+        seen: Set[str] = set()
         waiting = list(reversed(waiting))
         with concurrent.futures.ThreadPoolExecutor(self._settings.width) as pool:
             while True:
@@ -931,13 +931,14 @@ class Round:
                 asked = [] if held or self._outages >= OUTAGES else self._store.requested()
                 queue = [name for dummy, name in asked if name not in busy]
                 while len(running) < self._settings.width and not held and self._outages < OUTAGES:
-                    name = queue.pop(0) if queue else _next(waiting, done.union(busy))
+                    name = queue.pop(0) if queue else _next(waiting, seen)
                     if name is None:
                         break
                     slot = min(set(range(self._settings.width)).difference(slot for slot, dummy in running.values()))
                     job = self._job(name)
                     job = job._replace(asked=self._store.begin(slot, name, job.full))
                     busy.add(name)
+                    seen.add(name)
                     running[pool.submit(self._ended, job)] = (slot, job)
                 if not running:
                     break
@@ -946,12 +947,11 @@ class Round:
                 for future in finished:
                     slot, job = running.pop(future)
                     busy.discard(job.name)
-                    done.add(job.name)
                     self._take_down(slot, job, future.result())
         if self._outages < OUTAGES:
             return None
         problem = self._last.problem
-        rest = set(waiting).difference(done).union(name for dummy, name in self._store.requested())
+        rest = set(waiting).difference(seen).union(name for dummy, name in self._store.requested())
         self._store.fail_all(rest, problem, self._last.status)
         self._count["not tried"] = len(rest)
         self._say("%sthe peer cannot be synced with, the next round tries again: %s" % (ERR, problem))
@@ -1015,7 +1015,7 @@ class Round:
 
 
 def _next(waiting: List[str], seen: Set[str]) -> Optional[str]:
-    """Take the next one from the end of the list that was not synced meanwhile."""
+    """Take the next one from the end of the list whose sync has not begun meanwhile."""
     while waiting:
         name = waiting.pop()
         if name not in seen:

@@ -145,8 +145,8 @@ os_family:
   type: str
   sample: debian
   choices: [debian, redhat, alpine]
-has_timer:
-  description: Whether the role has set up a timer that syncs, as it does for Dovecot 2.4.
+has_syncer:
+  description: Whether the role has set up a timer or a service that syncs, as it does for Dovecot 2.4.
   returned: when O(gather) has V(host)
   type: bool
   sample: false
@@ -159,10 +159,10 @@ engine:
   description: What starts the syncs of the host.
   returned: when O(gather) has V(replication)
   type: str
-  choices: [replicator, timer]
+  choices: [replicator, timer, service]
   sample: replicator
-timer:
-  description: The timer that starts the syncs, null where a replicator does.
+syncer:
+  description: What the role has set up to start the syncs, a timer or a service; null where a replicator does.
   returned: when O(gather) has V(replication)
   type: dict
   contains:
@@ -171,7 +171,7 @@ timer:
       type: str
       sample: tcp:mx2.example.org:12345
     interval:
-      description: How many seconds after a round over all users the next one begins.
+      description: How many seconds after a round, or a sweep, over all users the next one begins.
       type: int
       sample: 60
     width:
@@ -179,11 +179,11 @@ timer:
       type: int
       sample: 4
     reading:
-      description: The file in which the timer tells numbers.
+      description: The file in which it tells numbers.
       type: str
       sample: /var/lib/dovecot-replication/reading.json
     active:
-      description: Whether systemd says that the timer runs.
+      description: Whether systemd says that the timer or the service runs.
       type: bool
     enabled:
       description: Whether it starts at boot.
@@ -204,6 +204,9 @@ timer:
     listing_problem:
       description: Why the userdb did not list its users for it, null where it did.
       type: str
+    deaf:
+      description: Whether Dovecot does not tell the service of changes; false with a timer.
+      type: bool
     missing:
       description: Users whom the peer does not have.
       type: dict
@@ -877,6 +880,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import sample
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import host
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SYNCERS
 
 # Of so many users the userdb is asked where their mail is, and whether in a chroot.
 ASKED = 5
@@ -925,7 +929,7 @@ def observe_service(session: Session, version: Optional[str]) -> Dict[str, Any]:
         "chrooted": [],
     }
     try:
-        if session.transport != "timer":
+        if session.transport not in SYNCERS:
             session.doveconf.refuse_without_replicator(version)
         session.client.overview()
     except DovecotError as error:

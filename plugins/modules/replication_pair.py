@@ -99,12 +99,12 @@ replicator_socket:
   returned: success
   type: str
   sample: replicator-doveadm
-by_timer:
-  description: Whether a timer starts the syncs of this host, as its Dovecot has no replicator.
+by_syncer:
+  description: Whether a timer or a service starts the syncs of this host, as its Dovecot has no replicator.
   returned: success
   type: bool
-timer:
-  description: What the role needs to have that timer, or to remove it.
+syncer:
+  description: What the role needs to have that timer or service, or to remove it.
   returned: success
   type: dict
   contains:
@@ -116,6 +116,9 @@ timer:
       type: str
     service:
       description: The name of its service.
+      type: str
+    unit:
+      description: The name of the unit that is to run, the timer or the service.
       type: str
     timer:
       description: The name of the timer.
@@ -210,8 +213,8 @@ needs:
     finish:
       description: Something is to be checked, verified or removed.
       type: bool
-    timer:
-      description: A timer is to start the syncs, or one that is there is to be removed.
+    syncer:
+      description: A timer or a service is to start the syncs, or one that is there is to be removed.
       type: bool
 observed:
   description: What M(mailops.dovecot_replication.node_info) has returned.

@@ -30,7 +30,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side 
 # ``error``: mail is not replicated now. ``warning``: some day it will not be, or somebody could stop it.
 ERROR, WARNING = "error", "warning"
 # What starts the syncs of a host.
-REPLICATOR, TIMER = "replicator", "timer"
+REPLICATOR, TIMER, SERVICE = "replicator", "timer", "service"
+SYNCERS = (TIMER, SERVICE)
 USERS_FAILING = "users_failing"
 # What another sync of those who fail may cure.
 CURED_BY_A_SYNC = {USERS_FAILING, "round_failed"}
@@ -67,7 +68,7 @@ class Rule(NamedTuple):
     :arg summary: what is wrong, a sentence; it may name values of the Details, as ``%(host)s``
     :arg cure: the next step, a sentence in the imperative, with such values, too
     :arg look: yields the Details where the rule is true; takes a Host, in PAIR_RULES all Hosts and the Proof
-    :arg engine: the rule is for hosts with this one alone, None for all hosts
+    :arg engines: the rule is for hosts with one of these alone
     """
 
     id: str
@@ -75,7 +76,7 @@ class Rule(NamedTuple):
     summary: str
     cure: str
     look: Callable[..., Found]
-    engine: Optional[str] = None
+    engines: Sequence[str] = (REPLICATOR, *SYNCERS)
 
 
 PLAYBOOK = "ansible-playbook mailops.dovecot_replication."
@@ -98,12 +99,12 @@ def rule(
     summary: str,
     cure: str,
     rules: Optional[List[Rule]] = None,
-    engine: Optional[str] = None,
+    engines: Sequence[str] = (REPLICATOR, *SYNCERS),
 ) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Make a function a rule for each host, or one of ``rules``: for the pair as a whole."""
 
     def add(look: Callable[..., Found]) -> Callable[..., Found]:
-        (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look, engine))
+        (RULES if rules is None else rules).append(Rule(name, severity, summary, cure, look, engines))
         return look
 
     return add
@@ -130,7 +131,7 @@ def findings(observations: Mapping[str, Observation], proof: Optional[Proof] = N
 
 
 def _applies(item: Rule, host: Host) -> bool:
-    return host.seen.get("config_problem") is None and item.engine in (None, engine_of(host.seen))
+    return host.seen.get("config_problem") is None and engine_of(host.seen) in item.engines
 
 
 def engine_of(seen: Observation) -> str:
@@ -205,7 +206,7 @@ def _configuration_invalid(host: Host) -> Found:
     ERROR,
     "With replication_sync_timeout the replicator takes all memory and dies at the first mail.",
     "%(cure)s",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _sync_timeout(host: Host) -> Found:
     for item in host.seen["settings"]["forbidden"]:
@@ -220,7 +221,7 @@ def _sync_timeout(host: Host) -> Found:
     ERROR,
     "The plugin replication is loaded without notify, so no mail process starts at all.",
     f"Run {SETUP}, which adds it to whatever is set there.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _plugins_incomplete(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" in plugins and "notify" not in plugins)
@@ -231,7 +232,7 @@ def _plugins_incomplete(host: Host) -> Found:
     ERROR,
     "Changes of mail do not start a sync, as the plugins notify and replication are not loaded.",
     f"Run {SETUP}, which adds them to whatever is set there.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _plugins_missing(host: Host) -> Found:
     yield from _lacking(host, lambda plugins: "replication" not in plugins)
@@ -256,7 +257,7 @@ def _scope(scope: Mapping[str, Any]) -> str:
     WARNING,
     "Plugins that a file names are not loaded, as the settings of replication repeat what it named before.",
     f"Run {SETUP}.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _plugins_left_out(host: Host) -> Found:
     for scope in host.seen["settings"]["mail_plugins"]:
@@ -269,7 +270,7 @@ def _plugins_left_out(host: Host) -> Found:
     ERROR,
     "Each sync fails, as replication_dsync_parameters lacks -d.",
     "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _dsync_parameters(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
@@ -285,11 +286,11 @@ def _dsync_parameters(host: Host) -> Found:
     WARNING,
     "The peer gets no notice of syncs and noreplicate is ignored, as replication_dsync_parameters lacks -U.",
     "%(cure)s Dovecot's default is right: -d -N -l 30 -U.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _peer_not_told(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
-    if "-U" not in setting["value"].split() and not _is_prepared(setting) and not _peer_has_timer(host):
+    if "-U" not in setting["value"].split() and not _is_prepared(setting) and not _peer_has_syncer(host):
         yield {
             "evidence": f"replication_dsync_parameters is {_is(setting)}",
             "cure": _cure_of(host, setting["place"]),
@@ -307,16 +308,16 @@ def _is_prepared(setting: Mapping[str, Any]) -> bool:
     "This host syncs in the way that a peer with Dovecot 2.4 understands, which its peer of today is not told of.",
     "Go on with the upgrade of the pair. To stay on 2.3, take replication_upgrading out of the inventory and run "
     f"{SETUP} for both hosts.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _prepared_for_2_4(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
-    if _is_prepared(setting) and host.peer and not _peer_has_timer(host):
+    if _is_prepared(setting) and host.peer and not _peer_has_syncer(host):
         yield {"evidence": f"replication_dsync_parameters is {_is(setting)}"}
 
 
-def _peer_has_timer(host: Host) -> bool:
-    return host.peer is not None and engine_of(host.peer.seen) == TIMER
+def _peer_has_syncer(host: Host) -> bool:
+    return host.peer is not None and engine_of(host.peer.seen) in SYNCERS
 
 
 @rule(
@@ -325,15 +326,15 @@ def _peer_has_timer(host: Host) -> bool:
     "The peer has Dovecot 2.4, which refuses -U: each sync from this host fails.",
     "Set `replication_upgrading: true`, remove -U from replication_dsync_parameters where that is set, and "
     f"run {SETUP}.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _parameters_of_2_3(host: Host) -> Found:
     setting = _setting(host, "replication_dsync_parameters")
-    if "-U" in setting["value"].split() and _peer_has_timer(host):
+    if "-U" in setting["value"].split() and _peer_has_syncer(host):
         yield {"evidence": f"replication_dsync_parameters is {_is(setting)}"}
 
 
-# The timer, where Dovecot has no replicator
+# Timer and service, where Dovecot has no replicator
 
 
 @rule(
@@ -341,7 +342,7 @@ def _parameters_of_2_3(host: Host) -> Found:
     ERROR,
     "Dovecot 2.4 has no plugin replication: LMTP dies of it at each mail, and no mail comes in.",
     "Remove %(place)s, then run `systemctl restart dovecot` on %(host)s.",
-    engine=TIMER,
+    engines=SYNCERS,
 )
 def _plugin_of_2_3(host: Host) -> Found:
     for item in host.seen["settings"]["leftovers"]:
@@ -354,7 +355,7 @@ def _plugin_of_2_3(host: Host) -> Found:
     WARNING,
     "Dovecot 2.4 has no replicator, and its configuration still has settings for one.",
     "Remove %(place)s, then run `systemctl reload dovecot` on %(host)s.",
-    engine=TIMER,
+    engines=SYNCERS,
 )
 def _leftovers_of_2_3(host: Host) -> Found:
     places = [item for item in host.seen["settings"]["leftovers"] if "plugin" not in item["setting"]]
@@ -367,10 +368,10 @@ def _leftovers_of_2_3(host: Host) -> Found:
     ERROR,
     "The timer does not run, so no sync of all users is started on this host.",
     "Run `systemctl enable --now dovecot-replication.timer` on %(host)s.",
-    engine=TIMER,
+    engines=[TIMER],
 )
 def _timer_stopped(host: Host) -> Found:
-    if not host.seen["timer"]["active"]:
+    if not host.seen["syncer"]["active"]:
         yield {"evidence": "systemd says that dovecot-replication.timer is not active"}
 
 
@@ -379,10 +380,10 @@ def _timer_stopped(host: Host) -> Found:
     WARNING,
     "After a boot the timer does not start, and then nothing is synced from this host.",
     "Run `systemctl enable dovecot-replication.timer` on %(host)s.",
-    engine=TIMER,
+    engines=[TIMER],
 )
 def _timer_not_enabled(host: Host) -> Found:
-    if host.seen["timer"]["active"] and not host.seen["timer"]["enabled"]:
+    if host.seen["syncer"]["active"] and not host.seen["syncer"]["enabled"]:
         yield {"evidence": "systemd says that dovecot-replication.timer is not enabled"}
 
 
@@ -392,13 +393,51 @@ def _timer_not_enabled(host: Host) -> Found:
     "No round over all users has begun for long, although the timer runs.",
     "`journalctl -u dovecot-replication.service` on %(host)s has the reason. Then run `systemctl start --no-block "
     "dovecot-replication.service` there.",
-    engine=TIMER,
+    engines=[TIMER],
 )
 def _rounds_overdue(host: Host) -> Found:
-    timer = host.seen["timer"]
+    timer = host.seen["syncer"]
     patient = 3 * timer["interval"] + 60
     if timer["active"] and not timer["on_hold"] and not timer["running"] and (timer["round_age"] or 0) > patient:
         yield {"evidence": f"the last one began {timer['round_age']} s ago, and the interval is {timer['interval']} s"}
+
+
+@rule(
+    "service_stopped",
+    ERROR,
+    "The service that syncs does not run, so no sync is started on this host.",
+    "Run `systemctl enable --now dovecot-replication.service` on %(host)s. Where it ends again, `journalctl -u "
+    "dovecot-replication.service` there says why.",
+    engines=[SERVICE],
+)
+def _service_stopped(host: Host) -> Found:
+    if not host.seen["syncer"]["active"]:
+        yield {"evidence": "systemd says that dovecot-replication.service is not active"}
+
+
+@rule(
+    "service_not_enabled",
+    WARNING,
+    "After a boot the service that syncs does not start, and then nothing is synced from this host.",
+    "Run `systemctl enable dovecot-replication.service` on %(host)s.",
+    engines=[SERVICE],
+)
+def _service_not_enabled(host: Host) -> Found:
+    if host.seen["syncer"]["active"] and not host.seen["syncer"]["enabled"]:
+        yield {"evidence": "systemd says that dovecot-replication.service is not enabled"}
+
+
+@rule(
+    "changes_not_told",
+    ERROR,
+    "Dovecot does not tell the service of changes, so mail waits for the next sync of everybody.",
+    "Run `systemctl restart dovecot` on %(host)s. Where that does not help, %(setup)s corrects the configuration, and "
+    "Dovecot's log says what its process `stats` lacks.",
+    engines=[SERVICE],
+)
+def _changes_not_told(host: Host) -> Found:
+    if host.seen["syncer"]["deaf"] and host.seen["syncer"]["active"]:
+        yield {"evidence": "it has not heard of its own syncs", "setup": SETUP}
 
 
 @rule(
@@ -406,11 +445,11 @@ def _rounds_overdue(host: Host) -> Found:
     ERROR,
     "The last round over all users was given up, as it would have failed for each of them.",
     "When no other finding explains it, correct what Dovecot says. The next round tries again.",
-    engine=TIMER,
+    engines=SYNCERS,
 )
 def _round_failed(host: Host) -> Found:
-    if host.seen["timer"]["round_problem"]:
-        yield {"evidence": host.seen["timer"]["round_problem"]}
+    if host.seen["syncer"]["round_problem"]:
+        yield {"evidence": host.seen["syncer"]["round_problem"]}
 
 
 @rule(
@@ -418,11 +457,11 @@ def _round_failed(host: Host) -> Found:
     WARNING,
     "Users have never been synced from this host.",
     "When no other finding explains it, run `%(command)s`.",
-    engine=TIMER,
+    engines=[TIMER],
 )
 def _users_never_synced(host: Host) -> Found:
     summary = host.seen["replicator"].get("summary") or {}
-    timer = host.seen["timer"]
+    timer = host.seen["syncer"]
     if summary.get("never_synced") and not timer["running"] and not timer["on_hold"]:
         evidence = f"{summary['never_synced']} of {summary['known_users']}"
         yield {"evidence": evidence, "command": f"{PLAYBOOK}resync"}
@@ -433,7 +472,7 @@ def _users_never_synced(host: Host) -> Found:
     WARNING,
     "Users have a userdb field for a replicator. Dovecot 2.4 has none, so they are synced as all others are.",
     "Remove %(where)s when both hosts have 2.4. To keep users out of replication, give them to another Dovecot.",
-    engine=TIMER,
+    engines=SYNCERS,
 )
 def _field_of_2_3(host: Host) -> Found:
     for entry in _fields(host, "noreplicate", "mail_replica"):
@@ -461,8 +500,8 @@ def _commands_not_allowed(host: Host) -> Found:
 
 
 def _held(host: Host) -> bool:
-    if engine_of(host.seen) == TIMER:
-        return bool(host.seen["timer"]["on_hold"])
+    if engine_of(host.seen) in SYNCERS:
+        return bool(host.seen["syncer"]["on_hold"])
     setting = _setting(host, "replication_max_conns")
     return setting["value"] == "0" and HOLD_FILE in (setting["place"] or "")
 
@@ -476,10 +515,10 @@ def _held(host: Host) -> bool:
 def _on_hold(host: Host) -> Found:
     if _held(host):
         by_setting = f"replication_max_conns is {_is(_setting(host, 'replication_max_conns'))}"
-        yield {"evidence": f"there is a file {HOLD_FILE}" if engine_of(host.seen) == TIMER else by_setting}
+        yield {"evidence": f"there is a file {HOLD_FILE}" if engine_of(host.seen) in SYNCERS else by_setting}
 
 
-@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s", engine=REPLICATOR)
+@rule("no_syncs", ERROR, "No sync is ever started, as replication_max_conns is 0.", "%(cure)s", engines=[REPLICATOR])
 def _no_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_max_conns")
     if setting["value"] == "0" and not _held(host):
@@ -494,7 +533,7 @@ def _no_syncs(host: Host) -> Found:
     ERROR,
     "Full syncs run without a pause, as replication_full_sync_interval is 0.",
     "%(cure)s",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _endless_full_syncs(host: Host) -> Found:
     setting = _setting(host, "replication_full_sync_interval")
@@ -510,7 +549,7 @@ def _endless_full_syncs(host: Host) -> Found:
     WARNING,
     "After a boot the replicator does not start before the first mail or the first command.",
     "%(cure)s",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _no_autostart(host: Host) -> Found:
     setting = _setting(host, "service/replicator/process_min_avail")
@@ -526,7 +565,7 @@ def _no_autostart(host: Host) -> Found:
     WARNING,
     "Dovecot ignores this setting inside a plugin section.",
     "Move %(place)s out of the section, then run `systemctl reload dovecot` on %(host)s.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _misplaced(host: Host) -> Found:
     for item in host.seen["settings"]["misplaced"]:
@@ -578,7 +617,7 @@ def _inbox_prefix(host: Host) -> Found:
     "Shared and public mailboxes are synced for each user who sees them, which duplicates mail.",
     "Name the namespaces to sync in the variable replication_dsync_parameters, such as '-d -n inbox -l 30 -U', "
     f"then run {SETUP}.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _shared_namespaces(host: Host) -> Found:
     kinds = host.seen["settings"]["shared_namespaces"]
@@ -606,7 +645,7 @@ def _shared_quota(host: Host) -> Found:
     ERROR,
     "This host does not know where to sync to: each user fails.",
     f"Run {SETUP}, which sets mail_replica in a plugin section.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _replica_missing(host: Host) -> Found:
     if not host.seen["peer"]["replica"]:
@@ -614,7 +653,7 @@ def _replica_missing(host: Host) -> Found:
         yield {"evidence": f"plugin/mail_replica is {_is(setting)}"}
 
 
-@rule("replica_malformed", ERROR, "mail_replica names no host to sync to.", "%(cure)s", engine=REPLICATOR)
+@rule("replica_malformed", ERROR, "mail_replica names no host to sync to.", "%(cure)s", engines=[REPLICATOR])
 def _replica_malformed(host: Host) -> Found:
     peer = host.seen["peer"]
     if peer["replica"] and peer["problem"]:
@@ -786,7 +825,7 @@ def before_its_turn(found: Sequence[Finding], name: str, other: str) -> List[Fin
     ERROR,
     "The replicator has no socket for commands, so its state cannot be seen and the peer cannot tell it of syncs.",
     f"Run {SETUP}, which configures the listener with a mode.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _replicator_socket_missing(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -805,7 +844,7 @@ def _replicator_socket_missing(host: Host) -> Found:
     ERROR,
     "The replicator does not answer.",
     "Run `systemctl restart dovecot` on %(host)s.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _replicator_unreachable(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -818,7 +857,7 @@ def _replicator_unreachable(host: Host) -> Found:
     WARNING,
     "Dovecot's own processes do not find this socket, as it is not in base_dir.",
     f"Configure it by its name alone, without a directory, as {SETUP} does.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _socket_elsewhere(host: Host) -> Found:
     base_dir = _setting(host, "base_dir")["value"]
@@ -833,7 +872,7 @@ def _socket_elsewhere(host: Host) -> Found:
     "Changes of mail do not start a sync, as the mail's owner may not announce them.",
     "Give replication_mail_user the owner's name, or the sockets a group that all owners of mail share "
     f"(replication_notify_socket, replication_notify_fifo), and run `{PLAYBOOK}setup`.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _notify_shut_out(host: Host) -> Found:
     for name in ("replication-notify", "replication-notify-fifo"):
@@ -846,7 +885,7 @@ def _notify_shut_out(host: Host) -> Found:
     "After a sync that the peer has started, this host's replicator is not told of it.",
     "Give replication_mail_user the owner's name, or the socket a group that all owners of mail share "
     f"(replication_doveadm_socket), and run `{PLAYBOOK}setup`.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _replicator_shut_out(host: Host) -> Found:
     yield from _shut_out(_listener(host, "replicator-doveadm"))
@@ -871,7 +910,7 @@ def _shut_out(listener: Mapping[str, Any]) -> Found:
     WARNING,
     "Every user of the system can stop the replication of any mailbox.",
     f"Set the mode 0600 or 0660 in replication_doveadm_socket where that is set, and run {SETUP}.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _replicator_open_to_all(host: Host) -> Found:
     listener = _listener(host, "replicator-doveadm")
@@ -990,7 +1029,7 @@ def _aliases_listed(host: Host) -> Found:
     ERROR,
     "Mail processes run in a chroot, where they cannot reach replication-notify-fifo: no change starts a sync.",
     "%(cure)s",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _chrooted(host: Host) -> Found:
     setting = _setting(host, "mail_chroot")
@@ -1028,7 +1067,7 @@ def _field_found(entry: Mapping[str, Any], why: str = "") -> Details:
     "A userdb field sends the syncs of users elsewhere than to the peer, and replaces the setting mail_replica.",
     "Remove %(where)s on %(host)s (in a passwd-file and for prefetch it is userdb_mail_replica). Then run "
     "`systemctl reload dovecot` there. Setup cannot do it.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _user_replica_elsewhere(host: Host) -> Found:
     for entry in _fields(host, "mail_replica"):
@@ -1058,7 +1097,7 @@ def _astray(replica: Mapping[str, Any], peer: Mapping[str, Any]) -> str:
     "start no sync.",
     "Add notify and replication to the userdb field mail_plugins in %(at)s on %(host)s, or remove the field. Then run "
     "`systemctl reload dovecot` there. Setup cannot do it.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _user_plugins_missing(host: Host) -> Found:
     for entry in _fields(host, "mail_plugins"):
@@ -1072,7 +1111,7 @@ def _user_plugins_missing(host: Host) -> Found:
     ERROR,
     "No user is replicated, as the userdb field noreplicate is set.",
     "Remove %(where)s, on both hosts.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _everyone_left_out(host: Host) -> Found:
     if _lists_no_one(host):
@@ -1086,7 +1125,7 @@ def _everyone_left_out(host: Host) -> Found:
     WARNING,
     "Users are not replicated, as the userdb field noreplicate is set for them.",
     "Where that is not intended, remove %(where)s, on both hosts.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _users_left_out(host: Host) -> Found:
     if not _lists_no_one(host):
@@ -1173,7 +1212,7 @@ def _values(host: Host, prefix: str) -> Dict[Tuple[str, str], str]:
     "The userdb field noreplicate is set on this host alone: here the users are dropped, and their syncs from the peer "
     "crash.",
     "Set noreplicate for them on both hosts, or on none.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _noreplicate_one_sided(host: Host) -> Found:
     if host.peer:
@@ -1272,7 +1311,7 @@ def _logged(host: Host, name: str) -> List[Tuple[str, str]]:
         for side in sides
         for text in [error for error in side.seen.get("errors", []) if of_user.search(error)][-QUOTED:]
     ]
-    problems = (host.seen.get("timer") or {}).get("problems", [])
+    problems = (host.seen.get("syncer") or {}).get("problems", [])
     return logged + [(host.name, item["problem"]) for item in problems if item["username"] == name]
 
 
@@ -1289,7 +1328,7 @@ def _logs(host: Host) -> str:
     "Before Dovecot 2.3.20 one failing user keeps others from their first and their daily syncs.",
     f"Cure the failing users; meanwhile `{PLAYBOOK}resync` syncs all users. Dovecot 2.3.20 fixes it (Debian 12: "
     "bookworm-backports).",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _starvation(host: Host) -> Found:
     failing = host.seen["replicator"].get("failing", {"count": 0})
@@ -1305,7 +1344,7 @@ def _starvation(host: Host) -> Found:
     ERROR,
     "The queue does not move: users are queued and no sync runs.",
     "Run `systemctl restart dovecot` on %(host)s; the queue is kept.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _queue_standing(host: Host) -> Found:
     standing = host.seen["replicator"].get("standing", {"count": 0})
@@ -1318,7 +1357,7 @@ def _queue_standing(host: Host) -> Found:
     ERROR,
     "Syncs wait for a peer that does not answer, and others wait for their slots.",
     "Restart Dovecot on the peer; then, on %(host)s, `systemctl reload dovecot` ends them at once.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _syncs_stuck(host: Host) -> Found:
     running = host.seen["replicator"].get("running", [])
@@ -1338,7 +1377,7 @@ def _mail_unlisted(host: Host) -> Found:
     missing = _known_missing(host)
     accounts = _accounts(host)
     # A timer that is on hold from its start on has listed nobody yet.
-    waiting = engine_of(host.seen) == TIMER and _held(host)
+    waiting = engine_of(host.seen) in SYNCERS and _held(host)
     names = [
         name
         for name in ([] if waiting else unlisted["first"])
@@ -1364,7 +1403,7 @@ def _known_missing(host: Host) -> Set[str]:
     "The replicator lists users that the userdb does not have, and tries to sync them for ever. They were deleted or "
     "renamed.",
     "Run `%(command)s` on %(host)s. Their mail stays where it is; a renamed user is listed by the new name.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _unknown_users_listed(host: Host) -> Found:
     yield from _to_remove(host, "unknown_users", "the userdb does not have %s")
@@ -1375,7 +1414,7 @@ def _unknown_users_listed(host: Host) -> Found:
     WARNING,
     "Mailboxes are on the replicator's list in two spellings, and are synced twice.",
     "Run `%(command)s` on %(host)s.",
-    engine=REPLICATOR,
+    engines=[REPLICATOR],
 )
 def _duplicate_spellings_listed(host: Host) -> Found:
     yield from _to_remove(host, "duplicate_spellings", "%s differ from another entry in case only")
@@ -1491,7 +1530,7 @@ def _probe_not_saved(hosts: Sequence[Host], proof: Proof) -> Found:
 )
 def _probe_not_announced(hosts: Sequence[Host], proof: Proof) -> Found:
     # A timer is told of no change.
-    announcing = {host.name for host in hosts if engine_of(host.seen) == REPLICATOR}
+    announcing = {host.name for host in hosts if engine_of(host.seen) != TIMER}
     for way in proof.get("probes", []):
         if way["sent"] and way["arrived"] and not way["announced"] and way["from"] in announcing:
             yield {"host": way["from"], "evidence": f"the probe reached {way['to']} only by an explicit sync"}

@@ -10,7 +10,7 @@ import json
 from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import SERVICE, TIMER
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SERVICE, TIMER
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused, same_hostname
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import (
     STATE_DIR,
@@ -51,6 +51,18 @@ BEYOND_LOOPBACK: Dict[str, Any] = {
     "because": "the peer cannot connect to this host alone; give the listener of replication addresses of its own with "
     "`replication_listen: ['*', '::']`",
 }
+# What a userdb of 2.4 that finds a user has, by driver. Our block would be a userdb of its own beside one of another name.
+LOOK_UP = {"sql": "query", "ldap": "filter"}
+OF_ITERATE: Dict[str, Any] = {
+    "matches": "(?s).",
+    "wanted": "be set",
+    "because": "with Dovecot 2.4 replication_iterate adds to the block of that userdb, which has the name of its driver",
+}
+TOLD: Dict[str, Any] = {
+    "protocols": CHANGING_MAIL,
+    "because": "the service is not told of changes that such processes make; use `mail_plugins {` with the names of "
+    "plugins in it, which adds to those of the role, where `mail_plugins =` takes their place",
+}
 TLS_AT_ALL: Dict[str, Any] = {
     "setting": "ssl",
     "matches": r"(?!no\Z)",
@@ -76,13 +88,13 @@ class Needs(NamedTuple):
     :arg preflight: before the configuration: install Dovecot, read the peer's host keys
     :arg access: let the peer in: SELinux, firewall, ssh
     :arg finish: check what runs now, verify, or remove what is left
-    :arg timer: have a timer that syncs, or remove the one that is there
+    :arg syncer: have what syncs, or remove what is there
     """
 
     preflight: bool
     access: bool
     finish: bool
-    timer: bool
+    syncer: bool
 
 
 class Pair(NamedTuple):
@@ -106,8 +118,8 @@ class Pair(NamedTuple):
     :arg nftables: path of the ``file`` of rules, the text of the ``rules`` and of the addition to the ``unit``; both
         texts are empty where nothing is open
     :arg api_url: where this host reaches its own HTTP API, empty without one
-    :arg by_timer: whether a timer of ours starts the syncs, and not Dovecot's replicator
-    :arg timer: the ``program``, the ``state_dir``, the names of ``service`` and ``timer``, and ``files``: dicts of
+    :arg by_syncer: whether a timer or service of ours starts the syncs, and not Dovecot's replicator
+    :arg syncer: the ``program``, the ``state_dir``, the names of ``service`` and ``timer``, and ``files``: dicts of
         ``path`` and ``content``, which is empty for those that shall not be there
     :arg needs: a Needs as a dict
     """
@@ -129,8 +141,8 @@ class Pair(NamedTuple):
     openings: List[Dict[str, Any]] = []
     nftables: Dict[str, str] = {}
     api_url: str = ""
-    by_timer: bool = False
-    timer: Dict[str, Any] = {}
+    by_syncer: bool = False
+    syncer: Dict[str, Any] = {}
     needs: Dict[str, bool] = {}
 
 
@@ -158,8 +170,8 @@ def decide(side: Side, render: Render) -> Pair:
         openings=[opening._asdict() for opening in side.openings],
         nftables=nftables(side, opened, render),
         api_url=side.api_own_url if side.has_api else "",
-        by_timer=side.by_timer,
-        timer=timer(side, render),
+        by_syncer=side.by_syncer,
+        syncer=syncer(side, render),
         needs=needs(side)._asdict(),
     )
 
@@ -181,21 +193,25 @@ def needs(side: Side) -> Needs:
             or not side.replication_require_iteration
             or not side.is_in_service
         ),
-        timer=side.by_timer or side.has_timer,
+        syncer=side.by_syncer or side.has_syncer,
     )
 
 
-def timer(side: Side, render: Render) -> Dict[str, Any]:
-    """Return what the tasks need to have a timer, or to remove it."""
-    settings = json.dumps(side.timer_settings._asdict(), indent=2) + "\n" if side.by_timer else ""
-    units = {path: render(template, side) if side.by_timer else "" for path, template in side.timer_units.items()}
+def syncer(side: Side, render: Render) -> Dict[str, Any]:
+    """Return what the tasks need to have a timer or a service, or to remove it."""
+    settings = json.dumps(side.syncer_settings._asdict(), indent=2) + "\n" if side.by_syncer else ""
+    units = {
+        path: render(template, side) if side.by_syncer and template else ""
+        for path, template in side.syncer_units.items()
+    }
     return {
         "program": side.program,
         "state_dir": STATE_DIR,
         "service": SERVICE,
         "timer": TIMER,
+        "unit": SERVICE if side.by_service else TIMER,
         "files": [
-            {"path": path, "content": text} for path, text in {side.timer_settings_file: settings, **units}.items()
+            {"path": path, "content": text} for path, text in {side.syncer_settings_file: settings, **units}.items()
         ],
     }
 
@@ -208,7 +224,7 @@ def packages(side: Side) -> List[str]:
 
 def configuration(side: Side, render: Render) -> Dict[str, Any]:
     """Return the options of the module dovecot_config, but for the secrets."""
-    sockets = side.sockets if side.is_present and not side.by_timer else []
+    sockets = side.sockets if side.is_present and not side.by_syncer else []
     return {
         "config_file": side.config_file,
         "settings": settings(side, render),
@@ -238,7 +254,7 @@ def settings(side: Side, render: Render) -> Dict[str, Any]:
         "file": f"{side.replication_config_dir}/{SETTINGS_FILE}",
         "protocols": CHANGING_MAIL,
         # They announce changes to the replicator.
-        "plugins": [] if side.by_timer else ["notify", "replication"],
+        "plugins": [] if side.by_syncer else ["notify", "replication"],
         "others": others,
     }
 
@@ -262,7 +278,7 @@ def files(side: Side, render: Render) -> List[Dict[str, Any]]:
 def blocks(side: Side, render: Render) -> List[Dict[str, str]]:
     """Return what the role adds to a file of the administrator's."""
     iterate = side.replication_iterate
-    if not iterate:
+    if not iterate or side.is_2_4:
         return []
     return [{"path": iterate["file"], "content": render("iterate.j2", side) if side.is_present else ""}]
 
@@ -274,6 +290,11 @@ def expectations(side: Side) -> List[Dict[str, Any]]:
     expected: List[Dict[str, Any]] = []
     if side.replication_base_dir:
         expected.append({"setting": "base_dir", "value": side.replication_base_dir})
+    if side.by_service:
+        expected.append({"setting": "mail_plugins/push_notification", "value": "yes", **TOLD})
+    if side.is_2_4 and side.replication_iterate:
+        driver = side.replication_iterate["driver"]
+        expected.append({"setting": f"userdb/{driver}/{LOOK_UP[driver]}", **OF_ITERATE})
     if side.has_api:
         if not side.replication_api_listen:
             expected.append({"setting": "service/doveadm/inet_listener/http/address", "value": ""})
@@ -291,7 +312,7 @@ def expectations(side: Side) -> List[Dict[str, Any]]:
 
 def theirs(side: Side) -> List[Dict[str, Any]]:
     """Return what must be true of settings that are the administrator's, which the role does not replace."""
-    expected = [] if side.by_timer else [NO_CHROOT]
+    expected = [] if side.by_syncer else [NO_CHROOT]
     if side.mail_is_by_setting and not side.is_2_4:
         expected.append(PLACE_FOR_MAIL)
     if side.over_tls and side.is_2_4:
@@ -314,9 +335,9 @@ def forbidden(side: Side) -> List[Dict[str, str]]:
             "Dovecot panics when it syncs mbox, and mail is missing then on the peer; convert the mail to another "
             "format first, or accept this with `replication_accept_mbox: true`"
         )
-        found += [
-            {"setting": name, "value_begins": "mbox:", "because": because} for name in ("mail_location", "location")
-        ]
+        # Up to 2.3, and in 2.4.
+        places = [("mail_location", "mbox:"), ("location", "mbox:"), ("mail_driver", "mbox")]
+        found += [{"setting": name, "value_begins": value, "because": because} for name, value in places]
     return found
 
 

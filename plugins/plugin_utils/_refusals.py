@@ -9,6 +9,7 @@ They stand in the order in which a person should read them: causes before what f
 import re
 from typing import Callable, Iterator, List, NamedTuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SYNCERS
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Side
 
 PEER_NAME = re.compile(r"[^ :/@%]+\Z")
@@ -100,8 +101,28 @@ def _not_root(side: Side) -> Iterator[str]:
     "leave replication_engine at auto on {side.name}, and the replicator is used",
 )
 def _timer_and_replicator(side: Side) -> Iterator[str]:
-    if side.replication_engine == "timer" and side.dovecot_version is not None and not side.is_2_4:
-        yield f"replication_engine is timer, and this is Dovecot {side.observed['dovecot_version']}"
+    if side.replication_engine in SYNCERS and side.dovecot_version is not None and not side.is_2_4:
+        yield f"replication_engine is {side.replication_engine}, and this is Dovecot {side.observed['dovecot_version']}"
+
+
+@refusal(
+    "excluded_and_replicator",
+    "Dovecot's replicator syncs all users but those whose userdb entry has noreplicate=y.",
+    "leave replication_excluded_users out for {side.name}, and give these users that field in the userdb of both hosts",
+)
+def _excluded_and_replicator(side: Side) -> Iterator[str]:
+    if side.replication_excluded_users and side.is_present and not side.by_syncer:
+        yield "replication_excluded_users is set, and this host has a replicator"
+
+
+@refusal(
+    "sweep_without_pause",
+    "A sweep over all users needs its time.",
+    "give replication_sweep_interval 60 or more; it is seconds",
+)
+def _sweep_without_pause(side: Side) -> Iterator[str]:
+    if side.by_service and side.replication_sweep_interval < 60:
+        yield f"replication_sweep_interval is {side.replication_sweep_interval}"
 
 
 @refusal(
@@ -110,7 +131,7 @@ def _timer_and_replicator(side: Side) -> Iterator[str]:
     "give replication_timer_interval 5 or more, and replication_timer_patience 10 or more; both are seconds",
 )
 def _timer_without_pause(side: Side) -> Iterator[str]:
-    if side.by_timer and (side.replication_timer_interval < 5 or side.replication_timer_patience < 10):
+    if side.by_syncer and (side.replication_timer_interval < 5 or side.replication_timer_patience < 10):
         yield (
             f"replication_timer_interval is {side.replication_timer_interval} and replication_timer_patience is "
             f"{side.replication_timer_patience}"
@@ -125,17 +146,6 @@ def _timer_without_pause(side: Side) -> Iterator[str]:
 def _api_of_2_4(side: Side) -> Iterator[str]:
     if side.has_api and side.is_2_4:
         yield f"This is Dovecot {side.observed['dovecot_version']}"
-
-
-@refusal(
-    "iterate_of_2_4",
-    "Dovecot 2.4 has these settings in its main configuration, in the block of the userdb.",
-    "leave replication_iterate out for {side.name}, and set userdb_sql_iterate_query there, or "
-    "userdb_ldap_iterate_fields and userdb_ldap_iterate_filter",
-)
-def _iterate_of_2_4(side: Side) -> Iterator[str]:
-    if side.replication_iterate and side.is_2_4:
-        yield f"replication_iterate is set, and this is Dovecot {side.observed['dovecot_version']}"
 
 
 # The pair

@@ -12,10 +12,13 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import HOLD_FILE, SECRETS_FILE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import (
     FILE,
     SERVICE,
+    SERVICE_ENGINE,
+    SYNCERS,
     TIMER,
+    TIMER_ENGINE,
     Settings,
 )
 
@@ -29,9 +32,10 @@ FOR_THE_OWNER = re.compile(r"0?[67]00\Z")
 SYNC_COMMANDS = ("sync", "dsync-server")
 NFTABLES_FILE = "/etc/dovecot-replication.nft"
 # What a host without a replicator syncs with, where it keeps what it knows of users, and how.
-PROGRAM = "/usr/local/sbin/dovecot-replication-rounds"
+PROGRAM = "/usr/local/sbin/dovecot-replication-syncer"
 DEFAULT_CONFIG = "/etc/dovecot/dovecot.conf"
 STATE_DIR = "/var/lib/dovecot-replication"
+RUN_DIR = "/run/dovecot-replication"
 WIDTH = 4
 LOCK_PATIENCE = 30
 FULL_SYNC_INTERVAL = 86400
@@ -161,24 +165,28 @@ class Side(NamedTuple):
     @property
     def is_2_4(self) -> bool:
         """Whether Dovecot here has no replicator, and writes its configuration in another way, or will have none."""
-        return is_2_4(self.dovecot_version) or self.dovecot_version is None and self.replication_engine == "timer"
+        return is_2_4(self.dovecot_version) or self.dovecot_version is None and self.replication_engine in SYNCERS
 
     @property
-    def by_timer(self) -> bool:
-        """Whether a timer of ours starts the syncs of this host, and not Dovecot's replicator."""
-        return self.is_present and (self.is_2_4 or self.replication_engine == "timer")
+    def by_syncer(self) -> bool:
+        """Whether a timer or a service of ours starts the syncs of this host, and not Dovecot's replicator."""
+        return self.is_present and (self.is_2_4 or self.replication_engine in SYNCERS)
 
     @property
-    def has_timer(self) -> bool:
-        """Whether a timer of ours is on this host, such as after Dovecot was changed back to 2.3."""
-        return bool(self.observed.get("has_timer"))
+    def by_service(self) -> bool:
+        return self.by_syncer and self.replication_engine == SERVICE_ENGINE
 
     @property
-    def timer_settings_file(self) -> str:
+    def has_syncer(self) -> bool:
+        """Whether a timer or service of ours is on this host, such as after Dovecot was changed back to 2.3."""
+        return bool(self.observed.get("has_syncer"))
+
+    @property
+    def syncer_settings_file(self) -> str:
         return f"{self.replication_config_dir}/{FILE}"
 
     @property
-    def timer_settings(self) -> Settings:
+    def syncer_settings(self) -> Settings:
         return Settings(
             destination=self.replica,
             # Without -c doveadm asks the running Dovecot for its configuration, with a third of the processor's time.
@@ -190,14 +198,18 @@ class Side(NamedTuple):
             full_sync_interval=seconds_in(self.replication_full_sync_interval or "") or FULL_SYNC_INTERVAL,
             hold_file=self.hold_file,
             state_dir=STATE_DIR,
+            kept_out=self.replication_excluded_users,
+            engine=SERVICE_ENGINE if self.by_service else TIMER_ENGINE,
+            sweep_interval=self.replication_sweep_interval,
+            run_dir=RUN_DIR,
         )
 
     @property
-    def timer_units(self) -> Dict[str, str]:
-        """The units of systemd: templates of the role by path."""
+    def syncer_units(self) -> Dict[str, str]:
+        """The units of systemd: templates of the role by path, empty where the engine has no such unit."""
         return {
-            f"/etc/systemd/system/{SERVICE}": "rounds.service.j2",
-            f"/etc/systemd/system/{TIMER}": "rounds.timer.j2",
+            f"/etc/systemd/system/{SERVICE}": "service.service.j2" if self.by_service else "rounds.service.j2",
+            f"/etc/systemd/system/{TIMER}": "" if self.by_service else "rounds.timer.j2",
         }
 
     @property
@@ -216,6 +228,17 @@ class Side(NamedTuple):
     def has_parameters_for_2_4(self) -> bool:
         """Whether the role has made this host ready for a peer with 2.4 before, such as in a run for both hosts."""
         return self.observed.get("dsync_parameters") == PARAMETERS_FOR_2_4
+
+    @property
+    def iterate_fields(self) -> Dict[str, str]:
+        """``attrs`` of replication_iterate as Dovecot 2.4 has them, such as ``%{ldap:mail}`` by ``user``."""
+        fields = {}
+        for given in self.replication_iterate["attrs"].split(","):
+            attribute, dummy, field = given.strip().partition("=")
+            # A template has an = in front.
+            name, dummy, template = field.partition("=")
+            fields[name] = f"%{{ldap:{attribute}}}" if attribute else template
+        return fields
 
     # How the two reach each other
 

@@ -218,8 +218,8 @@ def begun(view: View, probe_user: str, token: str) -> Proof:
         return Proof()
     sample = view.observations[view.name]["sample"]
     users = list(dict.fromkeys([*sample, *([probe_user] if probe_user else [])]))
-    by_timer = [name for name in view.observed if engine_of(view.observations[name]) == TIMER]
-    return Proof(users=users, hosts=view.observed, probe_user=probe_user, unannounced=by_timer, token=token)
+    by_syncer = [name for name in view.observed if engine_of(view.observations[name]) == TIMER]
+    return Proof(users=users, hosts=view.observed, probe_user=probe_user, unannounced=by_syncer, token=token)
 
 
 def synced(proof: Proof, results: Sequence[Mapping[str, Any]]) -> Proof:

@@ -278,30 +278,34 @@ def test_mail_is_comparable(timed):
     assert timed.module("mailbox_info", host=MX2, users=[ALICE])["users"][0]["fingerprint"] == changed["fingerprint"]
 
 
-def test_tls(timed):
-    """A certificate that the authority of the peer has not signed is refused, by Dovecot as well."""
+def certificates_of_their_own(pair):
+    """Certificates that the hosts have made for themselves, each trusted by the other: variables of the role."""
     for host in HOSTS:
-        timed.shell(
+        pair.shell(
             f"openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN={host} -addext subjectAltName=DNS:{host} "
             "-keyout /etc/dovecot/own.key -out /etc/dovecot/own.pem 2> /dev/null",
             host,
         )
-    certificates = {host: timed.shell("cat /etc/dovecot/own.pem", host).stdout for host in HOSTS}
+    certificates = {host: pair.shell("cat /etc/dovecot/own.pem", host).stdout for host in HOSTS}
     for here, there in (HOSTS, HOSTS[::-1]):
-        timed.lab.execute(here, "tee", "/etc/dovecot/peer.pem", stdin=certificates[there])
-    tls = {
+        pair.lab.execute(here, "tee", "/etc/dovecot/peer.pem", stdin=certificates[there])
+    return {
         "replication_scheme": "tcps",
         "replication_tls_ca_file": "/etc/dovecot/peer.pem",
         "replication_tls_cert_file": "/etc/dovecot/own.pem",
         "replication_tls_key_file": "/etc/dovecot/own.key",
     }
+
+
+def test_tls(timed):
+    """A certificate that the authority of the peer has not signed is refused, by Dovecot as well."""
+    tls = certificates_of_their_own(timed)
     timed.shell(f"echo 'ssl = no' > {LOCAL}")
     assert any("ssl should not be no" in message for message in runs.failures(timed.play("setup", **tls)))
     timed.shell(f"rm {LOCAL}")
     runs.succeeded(timed.play("setup", **tls))
     assert proved(timed, **tls) == set()
-    timed.lab.execute(MX1, "tee", "/etc/dovecot/peer.pem", stdin=certificates[MX1])
-    timed.shell("doveadm reload; sleep 2")
+    timed.shell("cat /etc/dovecot/own.pem > /etc/dovecot/peer.pem; doveadm reload; sleep 2")
     result = timed.module("replicator_replicate", users=[ALICE], wait=True)
     assert result["failed_users"] == [ALICE] and "certificate" in result["msg"]
     assert (MX1, "certificate_refused") in found(timed)
@@ -345,9 +349,96 @@ def test_it_is_watched_as_any_pair(timed):
     timed.module("replicator_replicate", user_mask="*", wait=True)
 
 
-def test_plan(timed, tmp_path):
-    timed.play("plan", replication_plan_dir=str(tmp_path))
-    assert json.loads((tmp_path / "plan.json").read_text())["result"] == "no changes"
+def test_what_was_planned_is_applied(timed, tmp_path):
+    files = {"replication_plan_dir": str(tmp_path)}
+
+    def planned(**variables):
+        runs.succeeded(timed.play("plan", **files, **variables))
+        return json.loads((tmp_path / "plan.json").read_text())
+
+    assert planned()["result"] == "no changes"
+    changed = {"replication_timer_interval": 50}
+    assert planned(**changed)["result"] == "changes"
+    file = {"replication_plan_file": str(tmp_path / "plan.json")}
+    assert runs.changes(runs.succeeded(timed.play("apply", **file, **changed))) != []
+    assert "50s" in timed.shell(f"systemctl show -p TimersMonotonic {TIMER}").stdout
+    assert planned(**changed)["result"] == "no changes"
+    runs.succeeded(timed.play("setup"))
+
+
+def test_a_userdb_that_lists_nobody(timed):
+    """It can look up its users; how they are listed is added to its block."""
+    zoe = "zoe@example.org"
+    config = (
+        "sql_driver = sqlite\nsqlite_path = /etc/dovecot/users.db\n"
+        "userdb %s {\n  driver = sql\n"
+        "  sql_query = SELECT '/srv/vmail/zoe' AS home FROM users WHERE name = '%%{user}'\n}\n"
+    )
+    iterate = {
+        "replication_iterate": {
+            "driver": "sql",
+            "file": "/etc/dovecot/dovecot.conf",
+            "query": "SELECT name AS user FROM users",
+        }
+    }
+    for host in HOSTS:
+        timed.shell(
+            "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends dovecot-sqlite sqlite3;"
+            f"rm -f /etc/dovecot/users.db; sqlite3 /etc/dovecot/users.db \"create table users (name); insert into users values ('{zoe}')\"",
+            host,
+        )
+        timed.lab.execute(host, "tee", LOCAL, stdin=config % "accounts")
+        timed.shell("systemctl reload dovecot", host)
+    refused = runs.failures(timed.play("setup", **iterate))
+    assert any("userdb/sql/query should be set" in message for message in refused)
+    for host in HOSTS:
+        timed.lab.execute(host, "tee", LOCAL, stdin=config % "sql")
+        timed.shell("systemctl reload dovecot", host)
+    try:
+        assert zoe not in timed.shell("doveadm user '*'", check=False).stdout
+        runs.succeeded(timed.play("setup", **iterate))
+        assert zoe in timed.shell("doveadm user '*'").stdout.split()
+        timed.deliver(zoe)
+        assert timed.module("replicator_user", user_mask="*", wait=True)["added"] == [zoe]
+        assert counts(timed, zoe) == [1, 1]
+    finally:
+        for host in HOSTS:
+            timed.shell(f"rm {LOCAL} /etc/dovecot/users.db; systemctl restart dovecot", host)
+        runs.succeeded(timed.play("setup"))
+        for host in HOSTS:
+            timed.module("replicator_user", host=host, users=EVERYONE, exclusive=True)
+
+
+def test_the_page_tells_what_is_wrong(timed, tmp_path):
+    page = tmp_path / "page.html"
+    with no_rounds(timed):
+        timed.play("report", replication_report_file=str(page), replication_probe_user=ALICE)
+        assert f"systemctl enable --now {TIMER}" in page.read_text()
+
+
+def test_mail_of_both_hosts_is_brought_together(timed):
+    """Each has made an INBOX of this user."""
+    wanda = "wanda@example.org"
+    with timed.account(wanda), no_rounds(timed):
+        for host in HOSTS:
+            save(timed, wanda, host)
+        mask = {"replication_user_mask": wanda}
+        announced = runs.changes(runs.succeeded(timed.play("adopt", "--check", **mask)))
+        assert runs.changes(runs.succeeded(timed.play("adopt", **mask))) == announced != []
+        assert counts(timed, wanda) == [2, 2]
+        assert runs.changes(runs.succeeded(timed.play("adopt", **mask))) == []
+    for host in HOSTS:
+        timed.module("replicator_user", host=host, users=[wanda], state="absent")
+
+
+def test_mbox_is_refused(timed):
+    """Debian 13 has it in its own configuration."""
+    timed.shell(f"printf 'mail_driver = mbox\\nmail_inbox_path = ~/inbox\\n' > {LOCAL}")
+    try:
+        messages = runs.failures(timed.play("setup", "--check"))
+        assert any("mail_driver should not begin with mbox" in message for message in messages)
+    finally:
+        timed.shell(f"rm {LOCAL}")
 
 
 def test_a_mixed_pair(mixed):
@@ -372,6 +463,20 @@ def test_a_mixed_pair(mixed):
     assert handed[MX2]["to_convert"] == [] and len(handed[MX1]["to_convert"]) > 5
     runs.succeeded(mixed.play("drain"))
     runs.succeeded(mixed.play("drain", replication_hold=False))
+
+
+def test_tls_in_a_mixed_pair(mixed):
+    tls = certificates_of_their_own(mixed)
+    runs.succeeded(mixed.play("setup", **tls))
+    assert proved(mixed, **tls) == set()
+
+
+def test_ssh_in_a_mixed_pair(mixed):
+    for host in HOSTS:
+        mixed.shell("usermod --shell /bin/sh vmail", host)
+    ssh = {"replication_scheme": "ssh"}
+    runs.succeeded(mixed.play("setup", **ssh))
+    assert proved(mixed, **ssh) == set()
 
 
 def test_nothing_is_left(timed):

@@ -20,9 +20,9 @@ PROGRAMS = {
         "plugins.module_utils._monitoring.collector",
         "Reads Dovecot's replicator once and tells it: as metrics, to Nagios and its kin, to Checkmk, as JSON.",
     ),
-    ROLES / "replication" / "files" / "rounds.py": (
-        "plugins.module_utils._timer.rounds",
-        "Syncs all users with the peer, for a Dovecot that has no replicator. A timer of systemd starts it.",
+    ROLES / "replication" / "files" / "syncer.py": (
+        "plugins.module_utils._syncer.program",
+        "Syncs users with the peer, for a Dovecot that has no replicator: started by a timer of systemd, or a service.",
     ),
 }
 HEAD = """# SPDX-FileCopyrightText: The mailops.dovecot_replication contributors

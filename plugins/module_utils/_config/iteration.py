@@ -26,7 +26,8 @@ ACCEPTED = (
 VARIABLE = re.compile("%[^%]")
 LOGIN_DEFS = "/etc/login.defs"
 UIDS_OF_PEOPLE = {"UID_MIN": 1000, "UID_MAX": 60000}
-NUMBER = re.compile(r"userdb\[(\d+)\]/(\w+)\Z")
+# Since 2.4 each has a name.
+IN_USERDB = re.compile(r"userdb(\[\d+\]|/[^/]+)/(\w+)\Z")
 
 
 def problems(configuration: Configuration, locate: Callable[[str], str] = str) -> List[str]:
@@ -51,10 +52,10 @@ def problems(configuration: Configuration, locate: Callable[[str], str] = str) -
 
 def userdbs(configuration: Configuration) -> List[Dict[str, str]]:
     """Return the userdbs in their order, a list of dicts of setting to value."""
-    blocks: Dict[int, Dict[str, str]] = {}
-    for match, value in configuration.named(NUMBER.pattern):
-        blocks.setdefault(int(match.group(1)), {})[match.group(2)] = value
-    return [blocks[number] for number in sorted(blocks)]
+    blocks: Dict[str, Dict[str, str]] = {}
+    for match, value in configuration.named(IN_USERDB.pattern):
+        blocks.setdefault(match.group(1), {})[match.group(2)] = value
+    return list(blocks.values())
 
 
 def passed_over(configuration: Configuration) -> List[str]:
@@ -195,7 +196,7 @@ def _place(
     places = [
         assignment.place
         for assignment in assignments
-        if NUMBER.match(assignment.setting)
+        if IN_USERDB.match(assignment.setting)
         and assignment.setting.endswith("/" + setting)
         and assignment.value in values
     ]

@@ -267,7 +267,7 @@ class _Reader:
         return assignments
 
     def _block(self, kind: str, title: str, outermost: bool) -> Open:
-        if kind in NUMBERED and outermost:
+        if kind in NUMBERED and outermost and not (title and kind in DATABASES):
             self.counts[kind] = self.counts.get(kind, 0) + 1
             return "%s[%d]" % (kind, self.counts[kind])
         if kind == "protocol" or kind in FILTERS:

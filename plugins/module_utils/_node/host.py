@@ -13,7 +13,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import find_command
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import path_of
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import path_of
 
 OS_RELEASE = "/etc/os-release"
 SSH_HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
@@ -48,7 +48,7 @@ def observe(
         "system_user": system_user(user, config_file, run) if user else None,
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
-        "has_timer": os.path.exists(path_of(config_file)),
+        "has_syncer": os.path.exists(path_of(config_file)),
         "dsync_parameters": own_dsync_parameters(os.path.dirname(path_of(config_file))),
     }
 

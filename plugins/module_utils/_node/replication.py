@@ -19,7 +19,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import iteration, reading
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.reading import Configuration
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._mail.mail import Listing, mail_of
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation, timer
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node import history, observation, syncer
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.observation import (
     Described,
     Owner,
@@ -27,6 +27,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.session import Session
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Account
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SYNCERS
 
 # How far back errors are of interest: the replicator retries failing users every five minutes.
 ERRORS_SECONDS = 900
@@ -39,10 +40,10 @@ def observe(session: Session) -> Described:
     """
     session.require_replicator()
     params = session.params
-    by_timer = session.transport == "timer"
+    by_syncer = session.transport in SYNCERS
     result: Dict[str, Any] = dict(hostname=os.uname()[1], **session.where())
-    result["engine"] = "timer" if by_timer else "replicator"
-    result["timer"] = timer.observe(session, params["limit"]) if by_timer else None
+    result["engine"] = session.transport if by_syncer else "replicator"
+    result["syncer"] = syncer.observe(session, params["limit"]) if by_syncer else None
     configuration = reading.read(session.doveconf)
     result["config_problem"] = configuration.complaint
     if configuration.complaint is not None:
@@ -56,7 +57,7 @@ def observe(session: Session) -> Described:
     # Where nobody has to be listed, the replicator knows whose mail has changed.
     candidates = names.intersection(statuses) if names or params["require_iteration"] else set(statuses)
     sampled = sample(candidates.difference(failing), params["sample"])
-    about = suspects(replicator).union(params["accounts"], result["timer"]["missing"]["first"] if by_timer else ())
+    about = suspects(replicator).union(params["accounts"], result["syncer"]["missing"]["first"] if by_syncer else ())
     found, answered = look_up(session, about.union(sampled, failing, names if params["all_accounts"] else ()))
     of_users = {account.mail_replica for account in found.values() if account.mail_replica}
     existing = sorted(about.intersection(found))
@@ -73,7 +74,7 @@ def observe(session: Session) -> Described:
     result.update(
         settings=observation.settings(configuration),
         listeners=[]
-        if by_timer
+        if by_syncer
         else [dict(item, shut_out=shut_out(item, owners)) for item in observation.listeners(configuration)],
         userdb=userdb,
         metrics_dir=history.metrics_dir(),
@@ -81,7 +82,7 @@ def observe(session: Session) -> Described:
         sample=[name for name in sampled if name in found],
         peer=observation.peer(
             configuration,
-            result["timer"]["destination"] if by_timer else observation.replica(configuration, of_users),
+            result["syncer"]["destination"] if by_syncer else observation.replica(configuration, of_users),
             params["timeout"],
             session.module.run_command,
         ),

@@ -24,15 +24,18 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     Userdb,
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.waiting import Line
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import (
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import (
+    SERVICE_ENGINE,
+    SYNCERS,
+    TIMER_ENGINE,
     path_of,
-    read_timer_settings,
+    read_settings,
 )
 
 if TYPE_CHECKING:
     from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.http_client import HttpApi
-    from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.timer_client import (
-        TimerClient,
+    from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.syncer_client import (
+        Syncer,
     )
 
 SOCKET_NAME = "replicator-doveadm"
@@ -44,7 +47,7 @@ class Connections(Line):
     """The Dovecot that the options name. Each connection is made when it is needed first. Raises DovecotError.
 
     :arg params: the common options
-    :arg transport: ``socket``, ``doveadm``, ``http`` or ``timer``
+    :arg transport: ``socket``, ``doveadm``, ``http``, ``timer`` or ``service``
     :arg run_command: ``AnsibleModule.run_command`` or what behaves like it
     :arg timeout_path: path of timeout(1), None where there is none
     :arg warn: function of a text
@@ -72,7 +75,7 @@ class Connections(Line):
         self._client: Optional[ReplicatorClient] = None
         self._userdb: Optional[Accounts] = None
         self._api: "Optional[HttpApi]" = None
-        self._timer: "Optional[TimerClient]" = None
+        self._syncer: "Optional[Syncer]" = None
 
     @property
     def base_dir(self) -> str:
@@ -90,26 +93,24 @@ class Connections(Line):
 
     def has_socket(self) -> bool:
         """Tell whether the replicator has a socket; it is taken for granted where none is asked."""
-        return self.transport in ("http", "timer") or os.path.exists(self.socket_path)
+        return self.transport in ("http", *SYNCERS) or os.path.exists(self.socket_path)
 
     @property
-    def timer(self) -> "TimerClient":
-        """The timer that stands in for a replicator; raise DovecotError where the role has set up none."""
-        if self._timer is None:
-            self._timer = self._new_timer()
-        return self._timer
+    def syncer(self) -> "Syncer":
+        """What stands in for a replicator; raise DovecotError where the role has set up nothing."""
+        if self._syncer is None:
+            self._syncer = self._new_syncer()
+        return self._syncer
 
-    def _new_timer(self) -> "TimerClient":
-        from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import timer_client
-
+    def _new_syncer(self) -> "Syncer":
         path = path_of(self._params["config_file"])
         try:
-            return timer_client.TimerClient(read_timer_settings(path), self.run_command)
+            return syncer_clients().Syncer(read_settings(path))
         except (OSError, ValueError) as error:
             raise DovecotError(
                 "Reading %s" % path,
                 error,
-                "the role has not set up the timer on this host, or its file was changed",
+                "the role has not set up what syncs this host, or its file was changed",
                 "run `ansible-playbook mailops.dovecot_replication.setup`",
             ) from error
 
@@ -117,7 +118,7 @@ class Connections(Line):
     def client(self) -> ReplicatorClient:
         """The replicator, through the transport."""
         if self._client is None:
-            self._client = self.timer if self.transport == "timer" else self.connected()
+            self._client = self.connected()
         return self._client
 
     @property
@@ -132,8 +133,12 @@ class Connections(Line):
         if self.transport == "http":
             client: ReplicatorClient = http_transport().HttpClient(self.api, self._params["socket_path"])
             return client
-        if self.transport == "timer":
-            return self._new_timer()
+        if self.transport in SYNCERS:
+            # The guard of a full sync talks to it from a process of its own.
+            syncer, clients = self._new_syncer(), syncer_clients()
+            if self.transport == TIMER_ENGINE:
+                return clients.TimerClient(syncer, self.run_command)
+            return clients.ServiceClient(syncer, self._params["timeout"])
         return DoveadmClient(self.run_command, self.doveadm(), self._params["socket_path"], self.printed)
 
     def hang_up(self) -> None:
@@ -142,7 +147,7 @@ class Connections(Line):
         self._client = None
 
     def socket_identity(self) -> object:
-        return None if self.transport in ("http", "timer") else socket_identity(self.socket_path)
+        return None if self.transport in ("http", *SYNCERS) else socket_identity(self.socket_path)
 
     def doveadm(self) -> List[str]:
         """Return doveadm with its global options, with a limit on the longest silence."""
@@ -180,23 +185,24 @@ class Connections(Line):
             if self.transport == "http":
                 self._userdb = http_transport().HttpUserdb(self.api)
             else:
-                self._userdb = Userdb(self.base_dir, self._params["timeout"], self.transport != "timer")
+                self._userdb = Userdb(self.base_dir, self._params["timeout"], self.transport not in SYNCERS)
         return self._userdb
 
     def where(self) -> Dict[str, Any]:
         """Return the version of Dovecot and the path of the socket, None where the transport does not tell."""
         if self.transport == "http":
             return dict(dovecot_version=None, socket_path=self._params["socket_path"])
-        if self.transport == "timer":
-            return dict(dovecot_version=self.doveconf.version(), socket_path=None)
+        if self.transport in SYNCERS:
+            path = self.syncer.settings.socket if self.transport == SERVICE_ENGINE else None
+            return dict(dovecot_version=self.doveconf.version(), socket_path=path)
         return dict(dovecot_version=self.doveconf.version(), socket_path=self.socket_path)
 
     def on_hold(self) -> Optional[bool]:
         """Return whether the configuration keeps syncs from being started, None where it cannot be read."""
         if self.transport == "http":
             return None
-        if self.transport == "timer":
-            return self.timer.on_hold()
+        if self.transport in SYNCERS:
+            return self.syncer.on_hold()
         try:
             return self.doveconf.get("replication_max_conns") == "0"
         except DovecotError:
@@ -204,14 +210,14 @@ class Connections(Line):
 
     def require_replicator(self) -> None:
         """Raise DovecotError where this Dovecot has no replicator, for a module that does not ask it anything."""
-        if self.transport in ("http", "timer"):
+        if self.transport in ("http", *SYNCERS):
             self.client.overview()
         else:
             self.doveconf.refuse_without_replicator()
 
     def explained(self, error: DovecotError) -> str:
         """Return the message of a failure. A Dovecot without a replicator explains any failure on its host."""
-        if self.transport not in ("http", "timer"):
+        if self.transport not in ("http", *SYNCERS):
             try:
                 self.doveconf.refuse_without_replicator()
             except DovecotError as gone:
@@ -220,9 +226,16 @@ class Connections(Line):
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in (self._client, self._userdb, self._timer):
+        for connection in (self._client, self._userdb, self._syncer):
             if connection is not None:
                 connection.close()
+
+
+def syncer_clients() -> ModuleType:
+    """Return the module of the transports ``timer`` and ``service``, imported where it is used as the other one."""
+    from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator import syncer_client
+
+    return syncer_client
 
 
 def http_transport() -> ModuleType:

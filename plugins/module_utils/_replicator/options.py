@@ -5,16 +5,17 @@
 plugins/doc_fragments/replicator.py documents them.
 """
 
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import unpacked
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SYNCERS
 
 Spec = Dict[str, Dict[str, Any]]
 Params = Mapping[str, Any]
 
 COMMON_OPTIONS: Spec = dict(
-    transport=dict(type="str", choices=["auto", "socket", "doveadm", "http", "timer"], default="auto"),
+    transport=dict(type="str", choices=["auto", "socket", "doveadm", "http", "timer", "service"], default="auto"),
     socket_path=dict(type="path"),
     config_file=dict(type="path"),
     instance=dict(type="str"),
@@ -77,10 +78,10 @@ def check_numbers(params: Params) -> None:
         raise DovecotError("Reading timeout", "no answer comes in 0 seconds", cure="give some seconds")
 
 
-def chosen_transport(params: Params, of_mail: bool = False, has_timer: bool = False) -> str:
+def chosen_transport(params: Params, of_mail: bool = False, syncer: Optional[str] = None) -> str:
     """Return the transport that the options ask for; raise DovecotError when they contradict each other.
 
-    :arg has_timer: whether the role has set up a timer on this host, as its Dovecot has no replicator
+    :arg syncer: what the role has set up on this host, as its Dovecot has no replicator: one of SYNCERS, or None
     :arg of_mail: whether the module reads mail. doveadm then stands in for ``socket``, so that module defaults can be
         given for all modules
     """
@@ -88,9 +89,9 @@ def chosen_transport(params: Params, of_mail: bool = False, has_timer: bool = Fa
     transport: str = params["transport"]
     if transport == "auto":
         transport = "http" if params["api_url"] else "doveadm" if for_doveadm else "socket"
-        if transport == "socket" and has_timer and not params["socket_path"]:
-            transport = "timer"
-    if of_mail and transport in ("socket", "timer"):
+        if transport == "socket" and syncer and not params["socket_path"]:
+            transport = syncer
+    if of_mail and transport in ("socket", *SYNCERS):
         transport = "doveadm"
     if for_doveadm and transport != "doveadm":
         raise DovecotError(

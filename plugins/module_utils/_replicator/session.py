@@ -30,7 +30,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
 )
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.slices import Wait
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import Accounts
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import path_of
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import engine_at, path_of
 
 Work = Callable[["Session"], Dict[str, Any]]
 AskAgain = Callable[["Session", List[str]], object]
@@ -85,8 +85,8 @@ class Session:
         try:
             unpack_users(module.params)
             check_numbers(module.params)
-            has_timer = os.path.exists(path_of(module.params["config_file"]))
-            transport = chosen_transport(module.params, of_mail, has_timer)
+            syncer = engine_at(path_of(module.params["config_file"]))
+            transport = chosen_transport(module.params, of_mail, syncer)
             connections = Connections(
                 module.params, transport, module.run_command, module.get_bin_path("timeout"), module.warn
             )

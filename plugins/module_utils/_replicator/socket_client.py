@@ -3,7 +3,7 @@
 """The transport ``socket``: the replicator's own UNIX socket. PRIVATE to this collection."""
 
 import time
-from typing import Any, Callable, Collection, Dict, Iterable, List, Sequence
+from typing import Any, Callable, Collection, Dict, Iterable, List, Sequence, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (
     DovecotError,
@@ -29,8 +29,8 @@ class SocketClient(ReplicatorClient):
     pipelining.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
-        self._socket = LineSocket(path, timeout, CONNECTION_CURES)
+    def __init__(self, path: str, timeout: float, cures: Dict[int, Tuple[str, str]] = CONNECTION_CURES) -> None:
+        self._socket = LineSocket(path, timeout, cures)
         try:
             greeting = self._socket.read_line()
             closed = greeting is None
@@ -62,7 +62,8 @@ class SocketClient(ReplicatorClient):
 
     def replicate(self, names: Iterable[str], priority: str) -> None:
         for name in names:
-            self._command("REPLICATE", priority, "", name)
+            # Only the service refuses a user whom the userdb does not know; a replicator drops one later.
+            self._command("REPLICATE", priority, "", name, accept=("User not found",))
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:

@@ -1164,8 +1164,8 @@ class SocketClient(ReplicatorClient):
     pipelining.
     """
 
-    def __init__(self, path: str, timeout: float) -> None:
-        self._socket = LineSocket(path, timeout, CONNECTION_CURES)
+    def __init__(self, path: str, timeout: float, cures: Dict[int, Tuple[str, str]] = CONNECTION_CURES) -> None:
+        self._socket = LineSocket(path, timeout, cures)
         try:
             greeting = self._socket.read_line()
             closed = greeting is None
@@ -1197,7 +1197,8 @@ class SocketClient(ReplicatorClient):
 
     def replicate(self, names: Iterable[str], priority: str) -> None:
         for name in names:
-            self._command("REPLICATE", priority, "", name)
+            # Only the service refuses a user whom the userdb does not know; a replicator drops one later.
+            self._command("REPLICATE", priority, "", name, accept=("User not found",))
 
     def remove(self, names: Iterable[str]) -> None:
         for name in names:

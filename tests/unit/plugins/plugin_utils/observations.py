@@ -105,7 +105,7 @@ def timed(name):
         engine="timer",
         socket_path=None,
         listeners=[],
-        timer={
+        syncer={
             "destination": "tcp:peer:1",
             "interval": 60,
             "active": True,
@@ -115,6 +115,7 @@ def timed(name):
             "round_age": 30,
             "round_problem": None,
             "listing_problem": None,
+            "deaf": False,
             "missing": {"count": 0, "first": []},
             "problems": [],
         },

@@ -337,16 +337,33 @@ def test_a_pair_without_replicators():
 )
 def test_what_a_timer_is_found_to_be(name, change_it):
     seen = timed(MX1)
-    seen["timer"].update(change_it)
+    seen["syncer"].update(change_it)
+    assert ids(findings({MX1: seen})) == [(MX1, name)]
+
+
+@pytest.mark.parametrize(
+    "name, change_it",
+    [
+        ("service_stopped", {"active": False}),
+        ("service_not_enabled", {"enabled": False}),
+        ("changes_not_told", {"deaf": True}),
+        ("round_failed", {"round_problem": "Connection refused"}),
+        ("on_hold", {"on_hold": True, "round_age": 9999}),
+    ],
+)
+def test_what_a_service_is_found_to_be(name, change_it):
+    seen = dict(timed(MX1), engine="service")
+    assert findings({MX1: seen}) == []
+    seen["syncer"].update(change_it)
     assert ids(findings({MX1: seen})) == [(MX1, name)]
 
 
 def test_a_long_round_is_not_overdue():
     seen = timed(MX1)
-    seen["timer"].update(round_age=9999, running=True)
+    seen["syncer"].update(round_age=9999, running=True)
     seen["replicator"]["summary"]["never_synced"] = 3
     assert findings({MX1: seen}) == []
-    seen["timer"].update(round_age=30, running=False)
+    seen["syncer"].update(round_age=30, running=False)
     assert ids(findings({MX1: seen})) == [(MX1, "users_never_synced")]
 
 
@@ -365,7 +382,7 @@ def test_a_failing_user_of_a_timer_has_its_reason():
     """The log need not be searched: the database has what doveadm has said."""
     seen = timed(MX1)
     seen["replicator"]["failing"] = {"count": 1, "first": ["a@x"]}
-    seen["timer"]["problems"] = [
+    seen["syncer"]["problems"] = [
         {"username": "a@x", "status": 75, "problem": "write() failed: No space left on device"}
     ]
     (found,) = findings({MX1: seen})

@@ -333,23 +333,44 @@ V2_4 = {"dovecot_version": "2.4.1-4 (abc)"}
 )
 def test_a_host_without_a_replicator(given):
     pair = decided(**given)
-    assert pair.by_timer and pair.needs["timer"]
+    assert pair.by_syncer and pair.needs["syncer"]
     content = pair.config["settings"]["content"]
     assert "inet_listener replication" in content and "replicator {" not in content and "mail_replica" not in content
     assert pair.config["settings"]["plugins"] == [] and pair.config["require_users"] == []
-    settings, service, timer = pair.timer["files"]
+    settings, service, timer = pair.syncer["files"]
     assert json.loads(settings["content"])["destination"] == f"tcp:{MX2}:12345"
-    assert "dovecot-replication-rounds" in service["content"] and "OnUnitInactiveSec=60" in timer["content"]
+    assert "dovecot-replication-syncer" in service["content"] and "OnUnitInactiveSec=60" in timer["content"]
     # The secret is in Dovecot's own file alone.
     assert "a-long-secret" not in str(pair)
 
 
+def test_a_service_in_place_of_the_timer():
+    pair = decided(observed=V2_4, replication_engine="service", replication_excluded_users=["spam@*"])
+    content = pair.config["settings"]["content"]
+    assert "event_exporter_unix_path = /run/dovecot-replication/events" in content and "push_notification = yes" in content
+    settings, service, timer = pair.syncer["files"]
+    assert json.loads(settings["content"])["engine"] == "service" and "spam@*" in settings["content"]
+    assert "Type=notify" in service["content"] and timer["content"] == ""
+    assert pair.syncer["unit"] == "dovecot-replication.service"
+    assert "mail_plugins/push_notification" in [item["setting"] for item in pair.config["expect"]]
+
+
+ITERATE = {"driver": "ldap", "file": "/etc/dovecot/ldap", "attrs": "mail=user, =home=/srv/%{ldap:uid}", "filter": "(a=b)"}
+
+
+def test_how_the_userdb_of_2_4_lists_its_users():
+    pair = decided(observed=V2_4, replication_iterate=ITERATE)
+    content = pair.config["settings"]["content"]
+    assert "userdb ldap {\n  iterate_fields {\n    user = %{ldap:mail}\n    home = /srv/%{ldap:uid}\n" in content
+    assert pair.config["blocks"] == [] and "userdb/ldap/filter" in [item["setting"] for item in pair.config["expect"]]
+
+
 def test_a_timer_goes_where_a_replicator_comes_back():
-    pair = decided(observed={"has_timer": True})
-    assert not pair.by_timer and pair.needs["timer"] and all(not file["content"] for file in pair.timer["files"])
-    gone = decided(observed={**V2_4, "has_timer": True}, replication_state="absent")
-    assert not gone.by_timer and gone.needs["timer"] and gone.config["settings"]["content"] == ""
-    assert not decided().needs["timer"]
+    pair = decided(observed={"has_syncer": True})
+    assert not pair.by_syncer and pair.needs["syncer"] and all(not file["content"] for file in pair.syncer["files"])
+    gone = decided(observed={**V2_4, "has_syncer": True}, replication_state="absent")
+    assert not gone.by_syncer and gone.needs["syncer"] and gone.config["settings"]["content"] == ""
+    assert not decided().needs["syncer"]
 
 
 PARAMETERS = "replication_dsync_parameters = -d -N -l 30\n"

@@ -28,6 +28,7 @@ ROWS = [
     ("not_root", dict(observed=NOT_ROOT), f"run on {MX1} as the user deploy"),
     ("not_root", dict(observed=NOT_ROOT, replication_state="absent"), "set `become: true` in the play"),
     ("timer_and_replicator", dict(replication_engine="timer"), "and this is Dovecot 2.3.19.1"),
+    ("timer_and_replicator", dict(replication_engine="service"), "replication_engine is service, and this is"),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_interval=4), "interval is 4 and"),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_patience=9), "patience is 9"),
     (
@@ -35,10 +36,11 @@ ROWS = [
         dict(observed=V2_4, replication_api_port=8080, replication_api_key="k", replication_api_listen=["127.0.0.1"]),
         "no commands for a replicator",
     ),
+    ("excluded_and_replicator", dict(replication_excluded_users=["a"]), "noreplicate=y"),
     (
-        "iterate_of_2_4",
-        dict(observed=V2_4, replication_iterate={"driver": "sql", "file": "/x", "query": "q"}),
-        "set userdb_sql_iterate_query there",
+        "sweep_without_pause",
+        dict(observed=V2_4, replication_engine="service", replication_sweep_interval=59),
+        "give replication_sweep_interval 60 or more",
     ),
     (
         "tls_to_address_of_2_4",

@@ -20,9 +20,9 @@ def settings(text):
         (
             "userdb passwd {\n}\nuserdb static {\n  driver = static\n}",
             [
-                (1, None, "userdb[1]/driver", "passwd"),
-                (3, None, "userdb[2]/driver", "static"),
-                (4, None, "userdb[2]/driver", "static"),
+                (1, None, "userdb/passwd/driver", "passwd"),
+                (3, None, "userdb/static/driver", "static"),
+                (4, None, "userdb/static/driver", "static"),
             ],
         ),
         ("ssl_server {\n  cert_file = /x\n}", [(2, None, "ssl_server_cert_file", "/x")]),

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer import syncing
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer import syncing
 
 
 def test_a_sync_without_a_state_is_a_full_one():

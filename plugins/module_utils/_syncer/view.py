@@ -13,7 +13,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._repli
     moment_at,
     success_at,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.store import Entry
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.store import Entry
 
 NORMAL = "normal"
 

@@ -21,6 +21,8 @@ LONGEST_STATE = 100000
 OUTAGE = re.compile(
     r"connect\(.*\) failed|Lookup of host .* failed|authentication failed|before handshake|ssh: |certificate|SSL"
 )
+# So many outages in a row, without a success between them, and the peer is taken for gone.
+OUTAGES = 3
 UNKNOWN = re.compile("User doesn't exist|Unknown user in remote")
 DEADLY = re.compile("Fatal: |Panic: ")
 LONGEST_PROBLEM = 400

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring import collector
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer import view
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.store import Entry
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer import view
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.store import Entry
 
 NOW = 1_000_000
 FACTS = {"round_began": str(NOW - 20)}

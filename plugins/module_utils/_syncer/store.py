@@ -119,16 +119,40 @@ class Store:
         )
         return [(priority, text(name)) for priority, name in rows]
 
-    def request(self, names: Iterable[str], priority: int) -> None:
-        """Ask for a sync of each; a name that is not there is added."""
+    def request(self, names: Iterable[str], priority: int, durable: bool = False) -> None:
+        """Ask for a sync of each; a name that is not there is added.
+
+        :arg durable: whether it is on the disk afterwards, and outlives a power cut
+        """
         # Of a user who was removed and has come back meanwhile, too, the request is another one.
         now = int(time.time() * 1000000)
         rows = [(priority, now, key(name)) for name in names]
+        if durable:
+            self._database.execute("PRAGMA synchronous = FULL")
+        try:
+            with self._database:
+                self._add([row[2:] for row in rows])
+                self._database.executemany(
+                    "UPDATE users SET priority = max(priority, ?), asked = ?, missing = 0 WHERE name = ?", rows
+                )
+        finally:
+            if durable:
+                self._database.execute("PRAGMA synchronous = NORMAL")
+
+    def add(self, names: Iterable[str]) -> None:
+        """Have these users, too."""
         with self._database:
-            self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [row[2:] for row in rows])
-            self._database.executemany(
-                "UPDATE users SET priority = max(priority, ?), asked = ?, missing = 0 WHERE name = ?", rows
-            )
+            self._add([(key(name),) for name in names])
+
+    def _add(self, rows: Sequence[Tuple[bytes]]) -> None:
+        self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", rows)
+
+    def start_over(self, names: Optional[Iterable[str]] = None) -> None:
+        """Have the next sync of these users, or of all, compare everything."""
+        where, rows = ("", [()]) if names is None else (" WHERE name = ?", [(key(name),) for name in names])
+        with self._database:
+            self._database.executemany("UPDATE users SET full = 0" + where, rows)
+            self._database.executemany("DELETE FROM states" + where, rows)
 
     def forget(self, names: Iterable[str]) -> None:
         """Remove users; a name that is not there is no error."""
@@ -145,7 +169,7 @@ class Store:
         there = {row[0]: row[1] for row in self._database.execute("SELECT name, priority FROM users")}
         gone = [(name,) for name in there if name not in wanted and not there[name]]
         with self._database:
-            self._database.executemany("INSERT OR IGNORE INTO users (name) VALUES (?)", [(name,) for name in wanted])
+            self._add([(name,) for name in wanted])
             self._forget(gone)
 
     def begin(self, slot: int, name: str, full: bool) -> int:

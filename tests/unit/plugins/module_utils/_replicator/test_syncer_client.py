@@ -9,9 +9,12 @@ import time
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.timer_client import TimerClient
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import Settings
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.store import Store
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.syncer_client import (
+    Syncer,
+    TimerClient,
+)
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import Settings
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.store import Store
 
 NOW = int(time.time())
 
@@ -31,15 +34,19 @@ def systemd():
     return Systemd()
 
 
+def settings_in(directory):
+    hold = str(directory / "hold")
+    return Settings("tcp:mx2", ["doveadm"], 60, 2, 600, 30, 86400, hold, str(directory), [], "timer", 3600, "/run/x")
+
+
 @pytest.fixture
 def client(tmp_path, systemd):
-    settings = Settings("tcp:mx2", ["doveadm"], 60, 2, 600, 30, 86400, str(tmp_path / "hold"), str(tmp_path))
-    return TimerClient(settings, systemd)
+    return TimerClient(Syncer(settings_in(tmp_path)), systemd)
 
 
 @pytest.fixture
 def kept(client):
-    return Store(client.settings.database)
+    return Store(client._syncer.settings.database)
 
 
 def synced(kept, name, failed=False, ago=5):
@@ -86,7 +93,7 @@ def test_a_full_sync_forgets_the_state(client, kept):
 def test_those_whom_the_peer_lacks_are_not_on_the_list(client, kept):
     synced(kept, "a")
     kept.end(0, "a", 0, {"missing": 1})
-    assert client.users() == {} and client.missing() == ["a"]
+    assert client.users() == {} and client._syncer.missing() == ["a"]
     client.replicate(["a"], "low")
     assert set(client.users()) == {"a"}
 
@@ -95,7 +102,7 @@ def test_slots_are_there_always_and_busy_only_while_a_run_has_its_lock(client, k
     """A run that was killed leaves rows behind."""
     kept.begin(1, "a", True)
     assert [slot.username for slot in client.dsyncs()] == [None, None]
-    with open(client.settings.lock, "w") as lock:
+    with open(client._syncer.settings.lock, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert [(slot.username, slot.type) for slot in client.dsyncs()] == [(None, None), ("a", "full")]
     assert [slot.username for slot in client.dsyncs()] == [None, None]
@@ -107,7 +114,7 @@ def test_a_request_that_an_ending_run_has_overlooked(client, kept, systemd):
     assert systemd.started == 1
     client.users()
     assert systemd.started == 1, "not at each look"
-    with open(client.settings.lock, "w") as lock:
+    with open(client._syncer.settings.lock, "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         client._started = None
         client.users()
@@ -115,21 +122,21 @@ def test_a_request_that_an_ending_run_has_overlooked(client, kept, systemd):
 
 
 def test_on_hold_nothing_is_started(client, systemd):
-    open(client.settings.hold_file, "w").close()
+    open(client._syncer.settings.hold_file, "w").close()
     client.replicate(["a"], "low")
-    assert client.on_hold() and systemd.started == 0 and client.users()["a"].priority == "low"
+    assert client._syncer.on_hold() and systemd.started == 0 and client.users()["a"].priority == "low"
 
 
 def test_a_service_that_is_not_there(tmp_path):
-    settings = Settings("tcp:mx2", ["doveadm"], 60, 2, 600, 30, 86400, str(tmp_path / "hold"), str(tmp_path))
+    settings = settings_in(tmp_path)
     with pytest.raises(DovecotError, match="Starting dovecot-replication.service failed: Unit not found.*setup"):
-        TimerClient(settings, Systemd(status=5)).replicate(["a"], "low")
+        TimerClient(Syncer(settings), Systemd(status=5)).replicate(["a"], "low")
 
 
 def test_a_database_that_is_not_there(tmp_path, systemd):
-    settings = Settings("tcp:mx2", ["doveadm"], 60, 2, 600, 30, 86400, "/hold", str(tmp_path / "nosuch"))
+    settings = settings_in(tmp_path / "nosuch")
     with pytest.raises(DovecotError, match="playbook setup has not been run"):
-        TimerClient(settings, systemd).users()
+        TimerClient(Syncer(settings), systemd).users()
 
 
 def test_masks(client, kept):
@@ -142,4 +149,4 @@ def test_masks(client, kept):
 
 def test_nobody_else_may_read_the_names(client):
     client.users()
-    assert os.stat(client.settings.database).st_mode & 0o7 == 0
+    assert os.stat(client._syncer.settings.database).st_mode & 0o7 == 0

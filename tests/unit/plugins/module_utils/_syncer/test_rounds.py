@@ -8,8 +8,7 @@ import time
 
 import pytest
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer import rounds, store
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._timer.settings import Settings
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer import engine, program, rounds, store
 
 REFUSED = (75, "", "Error: connect(10.0.0.1:12345) failed: Connection refused")
 SYNCED = (0, "STATE\n", "")
@@ -45,11 +44,6 @@ class Doveadm:
     @property
     def names(self):
         return [name for name, dummy in self.syncs]
-
-
-@pytest.fixture
-def settings(tmp_path):
-    return Settings("tcp:mx2", ["doveadm"], 60, 3, 600, 30, 86400, str(tmp_path / "hold"), str(tmp_path))
 
 
 def go(settings, doveadm):
@@ -124,7 +118,7 @@ def test_mail_that_comes_meanwhile(settings):
     doveadm = Doveadm(["a", "b"], a=[(2, "", "desync"), SYNCED], b=[(2, "", "desync")])
     dummy, kept, said = go(settings, doveadm)
     entries = kept.entries()
-    assert not entries["a"].failed and entries["b"].failed and doveadm.names.count("b") == rounds.REPEATS
+    assert not entries["a"].failed and entries["b"].failed and doveadm.names.count("b") == engine.REPEATS
     # After any doubt everything is compared.
     assert kept.state("b") == ""
 
@@ -215,7 +209,7 @@ def test_when_a_round_is_due(began, now, due):
 
 def test_a_damaged_database_begins_anew(settings, tmp_path):
     (tmp_path / "users.sqlite").write_text("this is no database, and longer than its header" * 20)
-    assert rounds.opened(settings.database).entries() == {}
+    assert engine.opened(settings.database).entries() == {}
     assert (tmp_path / "users.sqlite.damaged").exists()
 
 
@@ -261,6 +255,6 @@ def test_names_of_any_bytes(settings):
 
 
 def test_settings_that_are_none(tmp_path, capsys):
-    assert rounds.main(["--config", str(tmp_path / "none")]) == 1 and "FileNotFoundError" in capsys.readouterr().out
+    assert program.main(["--config", str(tmp_path / "none")]) == 1 and "FileNotFoundError" in capsys.readouterr().out
     (tmp_path / "half").write_text('{"destination": "tcp:mx2"}')
-    assert rounds.main(["--config", str(tmp_path / "half")]) == 1 and "has no" in capsys.readouterr().out
+    assert program.main(["--config", str(tmp_path / "half")]) == 1 and "has no" in capsys.readouterr().out

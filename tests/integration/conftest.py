@@ -51,13 +51,33 @@ TRANSPORTS = {
     "socket": {},
     "doveadm": {},
     "http": {"api_url": API_URL, "api_key": API_KEY},
+    "service": {},
 }
 # doveadm before its change in 2.3.17 and after; the API has no replicator commands before that.
 TRIED = {
     "bullseye": ["socket", "doveadm"],
     "bookworm": ["socket", "http"],
     "bookworm-backports": ["socket", "doveadm"],
+    # The service in place of the replicator, by its path alone.
+    "trixie": ["socket"],
 }
+# What a service in place of a replicator has to do as well, whatever else the tests of a pair are about.
+BEHAVIOUR = ["test_replicator_info", "test_replicator_replicate", "test_replicator_user", "test_replicator_wait"]
+SERVICE_SOCKET = "/run/dovecot-replication/replicator-doveadm"
+# Says a line to a service as doveadm does to a replicator, and prints the answer.
+SAY = r"""
+import socket, sys
+channel = socket.socket(socket.AF_UNIX)
+channel.connect(sys.argv.pop(1))
+stream = channel.makefile("rwb")
+stream.readline()
+stream.write(b"VERSION\treplicator-doveadm-client\t1\t0\n" + "\t".join(sys.argv[1:]).encode() + b"\n")
+stream.flush()
+line = stream.readline()
+while line.strip():
+    sys.stdout.buffer.write(line)
+    line = b"" if line[:1] in b"+-" else stream.readline()
+"""
 HAVE_API = ["bookworm", "bookworm-backports"]
 INVENTORY = HERE / "inventory.yml"
 MX1, MX2 = HOSTS = ("mx1.example.org", "mx2.example.org")
@@ -80,6 +100,7 @@ class LabScheduling(LoadScopeScheduling):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "replicator: of what only a replicator has, not a service in its place")
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
     config.addinivalue_line("markers", "on_one: on one release, unless MAILOPS_ALL is set")
     config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
@@ -92,6 +113,12 @@ def is_tried(item):
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     release, transport = parameters.get("pair"), parameters.get("transport")
     if release is not None and release not in CHOSEN:
+        return False
+    if release in WITHOUT_REPLICATOR:
+        behaves = item.path.stem in BEHAVIOUR and not item.get_closest_marker("replicator")
+        if item.path.stem != "test_service" and not (behaves and parameters["transport"] in ("socket", "service")):
+            return False
+    elif parameters.get("transport") == "service":
         return False
     if os.environ.get("MAILOPS_ALL"):
         return transport != "http" or release is None or release in HAVE_API
@@ -129,6 +156,9 @@ class Pair:
         self.release = release
         self.dovecot = RELEASES[release].dovecot
         self.defaults = {}
+        # Of each playbook.
+        self.variables = {}
+        self.socket = SERVICE_SOCKET if release in WITHOUT_REPLICATOR else "/run/dovecot/replicator-doveadm"
         self._agents = {}
 
     def module(self, name, /, host=MX1, **options):
@@ -146,6 +176,7 @@ class Pair:
 
     def play(self, playbook, *options, environment=None, **variables):
         """Run one of the collection's playbooks; return its results."""
+        variables = {**self.variables, **variables}
         extra = ["-e", json.dumps(variables)] if variables else []
         return runs.play(self.lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *extra, *options, **(environment or {}))
 
@@ -203,10 +234,9 @@ class Pair:
     @contextlib.contextmanager
     def silent(self, host=MX2):
         """A host whose Dovecot lets others connect and never answers. Syncs that were asked for before have ended."""
-        for each in HOSTS:
-            self.shell(
-                "timeout 10 sh -c 'while doveadm replicator dsync-status | grep -q @; do sleep 0.1; done'; true", each
-            )
+        deadline = time.monotonic() + 10
+        while any(map(self.syncing, HOSTS)) and time.monotonic() < deadline:
+            time.sleep(0.1)
         with self.silent_dovecot(host):
             yield
 
@@ -263,9 +293,17 @@ class Pair:
 
     def is_syncing(self, user, host=MX1):
         """Wait until a sync of the user is running, which begins some moments after it was asked for."""
-        self.shell(
-            f"timeout 10 sh -c 'until doveadm replicator dsync-status | grep -q {user}; do sleep 0.1; done'", host
-        )
+        deadline = time.monotonic() + 10
+        while not self.syncing(host).intersection([user, f"{user}@example.org"]) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+    def syncing(self, host=MX1):
+        """The users whose syncs are under way."""
+        if self.release in WITHOUT_REPLICATOR:
+            lines = self.say("STATUS-DSYNC", host=host).splitlines()
+        else:
+            lines = self.shell("doveadm -f tab replicator dsync-status", host).stdout.splitlines()[1:]
+        return {line.split("\t")[0] for line in lines}.difference([""])
 
     def tidy(self):
         """Have on both lists just those who have an account, all synced, whatever tests have left behind."""
@@ -276,8 +314,22 @@ class Pair:
 
     def listed(self, host=MX1):
         """The names on the replicator's list, as doveadm tells."""
+        if self.release in WITHOUT_REPLICATOR:
+            status = self.say("STATUS", "*", host=host)
+            return sorted(line.split("\t")[0] for line in status.splitlines())
         status = self.shell("doveadm -f tab replicator status '*'", host).stdout
         return sorted(line.split("\t")[0] for line in status.splitlines()[1:])
+
+    def say(self, *fields, host=MX1):
+        """The answer of the service to a line of the replicator's protocol."""
+        return self.lab.execute(host, "python3", "-c", SAY, SERVICE_SOCKET, *fields).stdout
+
+    def replicator(self, command, name, host=MX1):
+        """Have the list changed beside the modules: ``add``, ``remove`` or ``replicate``."""
+        if self.release in WITHOUT_REPLICATOR:
+            self.say(*{"replicate": ("REPLICATE", "low", "")}.get(command, (command.upper(),)), name, host=host)
+        else:
+            self.lab.execute(host, "doveadm", "replicator", command, "--", name)
 
 
 def commands_of(series):
@@ -294,8 +346,14 @@ def start_lab(release):
     return lab
 
 
-@pytest.fixture(scope="session", params=[release for release in WITH_REPLICATOR if release in CHOSEN])
+@pytest.fixture(scope="session", params=[release for release in RELEASES if release in CHOSEN])
 def pair(request):
+    if request.param in WITHOUT_REPLICATOR:
+        # With a service in place of a replicator.
+        lab = Lab(f"served-{request.param}")
+        lab.up(request.param)
+        yield from set_up(lab, request.param, mailhost_syntax="2.4", setup={"replication_engine": "service"})
+        return
     lab = start_lab(request.param)
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true"))
     for host in HOSTS:
@@ -341,10 +399,11 @@ def mixed(request):
     yield from set_up(lab, request.param, mailhost_syntax="2.4", limit=MX2)
 
 
-def set_up(lab, release, limit="all", **mailhost):
+def set_up(lab, release, limit="all", setup=None, **mailhost):
     options = ["-e", json.dumps({"mailhost_install": True, **mailhost}), "--limit", limit]
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, *options))
     hosts = Pair(lab, release)
+    hosts.variables = setup or {}
     runs.succeeded(hosts.play("setup"))
     yield hosts
     if not os.environ.get("MAILOPS_LAB_KEEP"):
@@ -363,5 +422,7 @@ def still(pair):
 def transport(pair, request):
     """The modules behave the same whatever way they talk to the replicator."""
     pair.defaults = {"transport": request.param, **TRANSPORTS[request.param]}
+    if pair.release in WITHOUT_REPLICATOR and request.param == "socket":
+        pair.defaults["socket_path"] = SERVICE_SOCKET
     yield request.param
     pair.defaults = {}

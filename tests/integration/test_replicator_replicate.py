@@ -68,6 +68,7 @@ def test_a_user_that_the_peer_lacks_is_reported(pair):
         assert result["dropped_reasons"] == {ONLY_HERE: "unknown_on_peer"} and "on the peer" in result["msg"]
 
 
+@pytest.mark.replicator
 def test_a_user_that_is_not_to_be_replicated_is_told_apart(pair):
     with pair.account(NORA):
         assert pair.module("replicator_replicate", users=[NORA], wait=True)["synced_users"] == [NORA]
@@ -79,6 +80,7 @@ def test_a_user_that_is_not_to_be_replicated_is_told_apart(pair):
     assert f"dropped {NORA}" in dropped["msg"] and "noreplicate is set" in dropped["msg"]
 
 
+@pytest.mark.replicator
 def test_noreplicate_on_the_peer_only_is_a_failure(pair):
     """doveadm panics at each try, which the log shows."""
     with pair.account(NORA, hosts=[MX1]), pair.account(NORA, "userdb_noreplicate=yes", hosts=[MX2]):
@@ -146,6 +148,7 @@ def test_a_check_run_of_full_changes_nothing(pair):
     assert user["successful_sync_age"] is not None, "the entry is the old one"
 
 
+@pytest.mark.replicator
 @pytest.mark.parametrize("transport", ["doveadm"], indirect=True)
 def test_a_user_stays_on_the_list_when_the_task_is_killed(pair, transport):
     """The module dies right after it has taken the user off: this doveadm kills whoever had it remove somebody."""

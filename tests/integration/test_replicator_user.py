@@ -14,9 +14,9 @@ REPORTED = ["changed", "added", "removed", "unknown_users", "known_users", "diff
 
 @pytest.fixture(autouse=True)
 def everyone_listed(pair):
-    pair.shell("doveadm replicator add '*'")
+    pair.replicator("add", "*")
     for name in set(pair.listed()).difference(EVERYONE):
-        pair.shell(f"doveadm replicator remove -- '{name}'")
+        pair.replicator("remove", name)
     assert pair.listed() == EVERYONE
 
 
@@ -36,7 +36,8 @@ def converge(pair, **options):
 
 
 def test_add(pair):
-    pair.shell(f"doveadm replicator remove {BOB}; doveadm replicator remove {DAVE}")
+    for name in (BOB, DAVE):
+        pair.replicator("remove", name)
     result = converge(pair, users=[DAVE, ALICE, BOB])
     assert result["added"] == [BOB, DAVE]
     assert result["diff"]["after"] == f"{BOB}\n{DAVE}\n" and result["diff"]["before"] == ""
@@ -44,7 +45,7 @@ def test_add(pair):
 
 
 def test_added_users_are_synced(pair):
-    pair.shell(f"doveadm replicator remove {BOB}")
+    pair.replicator("remove", BOB)
     token = pair.save_unnoticed(BOB)
     result = pair.module("replicator_user", users=[BOB], wait=True)
     assert result["synced_users"] == [BOB]
@@ -60,7 +61,7 @@ def test_remove_and_the_warning_that_it_does_not_last(pair):
 
 
 def test_a_name_the_userdb_lacks_stops_everything(pair):
-    pair.shell(f"doveadm replicator remove {BOB}")
+    pair.replicator("remove", BOB)
     for check in (True, False):
         result = pair.module("replicator_user", users=[BOB, "nobody@example.org"], check=check)
         assert result["failed"] and result["unknown_users"] == ["nobody@example.org"]
@@ -70,28 +71,30 @@ def test_a_name_the_userdb_lacks_stops_everything(pair):
 
 def test_names_are_spelt_as_the_userdb_spells_them(pair):
     assert converge(pair, users=["ALICE@Example.ORG"])["added"] == []
-    pair.shell(f"doveadm replicator remove {ALICE}")
+    pair.replicator("remove", ALICE)
     assert converge(pair, users=["ALICE@Example.ORG", ALICE])["added"] == [ALICE]
     assert pair.listed() == EVERYONE
 
 
 def test_a_mailbox_never_has_two_entries(pair):
     other = "Alice@EXAMPLE.org"
-    pair.shell(f"doveadm replicator remove {ALICE}; doveadm replicator replicate {other}")
+    pair.replicator("remove", ALICE)
+    pair.replicator("replicate", other)
     assert other in pair.listed()
     result = converge(pair, users=[ALICE])
     assert (result["added"], result["removed"]) == ([ALICE], [other]) and "warnings" not in result
     assert pair.listed() == EVERYONE
-    pair.shell(f"doveadm replicator replicate {other}")
+    pair.replicator("replicate", other)
     assert converge(pair, user_mask="*@example.org")["removed"] == [other]
-    pair.shell(f"doveadm replicator replicate {other}")
+    pair.replicator("replicate", other)
     assert converge(pair, users=["ALICE@example.org"], state="absent")["removed"] == [other, ALICE]
     assert pair.listed() == [BOB, CAROL, DAVE]
 
 
+@pytest.mark.replicator
 def test_users_that_are_not_to_be_replicated_stay_off_the_list(pair):
     nora = "nora@example.org"
-    pair.shell(f"doveadm replicator remove {BOB}")
+    pair.replicator("remove", BOB)
     with pair.account(nora, "userdb_noreplicate=yes"):
         named = pair.module("replicator_user", users=[BOB, nora])
         assert named["failed"] and named["noreplicate_users"] == [nora] and "noreplicate" in named["msg"]
@@ -160,11 +163,12 @@ def test_added_users_do_not_wait_behind_a_failed_one(pair):
         assert pair.module("replicator_replicate", users=[CAROL], wait=True)["failed_users"] == [CAROL]
     finally:
         pair.shell("chmod 755 /srv/vmail", MX2)
-    pair.shell(f"doveadm replicator remove {BOB}")
+    pair.replicator("remove", BOB)
     result = pair.module("replicator_user", users=[BOB], wait=True, wait_timeout=30)
     assert result["synced_users"] == [BOB]
 
 
+@pytest.mark.replicator
 def test_a_userdb_that_cannot_be_listed_is_explained(pair):
     auth = "/etc/dovecot/conf.d/10-auth.conf"
     static = "userdb {\\n driver = static\\n args = uid=vmail gid=vmail home=/srv/vmail/%u\\n}\\n"

@@ -119,6 +119,7 @@ def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
     assert 7 <= result["elapsed"] and "2 left after 5 s" in result["shown"]
 
 
+@pytest.mark.replicator
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
     """What is still waited for is asked for again."""
@@ -142,11 +143,11 @@ def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
 
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_what_breaks_the_wait_is_told_with_how_far_it_was(pair):
-    other = "cd /run/dovecot; mv replicator-doveadm kept; ln -s auth-userdb replicator-doveadm"
+    other = f"mv {pair.socket} /run/kept; ln -s /run/dovecot/auth-userdb {pair.socket}"
     with pair.silent():
         options = dict(users=[ALICE], wait=True, wait_timeout=30, ansible_options=[])
         result = pair.module("replicator_replicate", **options, seen=at_progress(lambda: pair.shell(other)))
-    pair.shell("cd /run/dovecot; mv -f kept replicator-doveadm")
+    pair.shell(f"mv -f /run/kept {pair.socket}")
     assert result["failed"] and result["changed"] and result["requested"] == [ALICE]
     assert result["msg"].startswith("0 of 1 users synced, 1 left; then: ") and "another service's" in result["msg"]
 

@@ -58,9 +58,17 @@ class Configuration:
         named = [found for found in self._in_force if found.setting == setting]
         # Of ``protocol imap`` and ``protocol !lda`` the one that comes first decides (measured on 2.3.19.1).
         inside = [found for found in named if protocol and _covers(found.protocol, protocol)]
+        if protocol and not inside:
+            inside = self._of_a_list(setting, protocol)
         # Dovecot 2.4 prints the default of a setting in a group first, and then the group.
         outside = [found for found in named if found.protocol is None][-1:]
         return (inside + outside + [None])[0]
+
+    def _of_a_list(self, setting: str, protocol: str) -> List[config_source.Assignment]:
+        """Return what ``mail_plugins = a b`` in a protocol of Dovecot 2.4 makes of ``mail_plugins/a``: a list of its own."""
+        whole, dummy, item = setting.rpartition("/")
+        lists = [found for found in self._in_force if found.setting == whole and _covers(found.protocol, protocol)]
+        return [one._replace(setting=setting, value="yes" if item in one.value.split() else "no") for one in lists]
 
     def place(self, setting: str, protocol: Optional[str] = None) -> Optional[str]:
         """Return the file and line that decide a setting, None for Dovecot's default."""

@@ -210,14 +210,17 @@ class Connections(Line):
 
     def require_replicator(self) -> None:
         """Raise DovecotError where this Dovecot has no replicator, for a module that does not ask it anything."""
-        if self.transport in ("http", *SYNCERS):
+        if self.transport == "http":
             self.client.overview()
+        elif self.transport in SYNCERS:
+            self.syncer.facts()
         else:
             self.doveconf.refuse_without_replicator()
 
     def explained(self, error: DovecotError) -> str:
         """Return the message of a failure. A Dovecot without a replicator explains any failure on its host."""
-        if self.transport not in ("http", *SYNCERS):
+        # Who names a socket means what listens there.
+        if self.transport not in ("http", *SYNCERS) and not self._params["socket_path"]:
             try:
                 self.doveconf.refuse_without_replicator()
             except DovecotError as gone:

@@ -86,6 +86,8 @@ class Service(Engine):
         self._scheduler = Scheduler(settings.width)
         self._jobs: Dict[str, Job] = {}
         self._tasks: Set["asyncio.Future[Any]"] = set()
+        # What goes on with those who have connected.
+        self._talks: Set["asyncio.Future[Any]"] = set()
         self._over = False
         self._sweep_due = self._told = self._reminded = 0.0
         # Its own syncs since it has heard of one.
@@ -143,10 +145,14 @@ class Service(Engine):
         tell_systemd("STOPPING=1")
         for server in listening:
             server.close()
-        if self._scheduler.running:
-            await asyncio.wait(self._tasks, timeout=PARTING)
+        for talk in self._talks:
+            talk.cancel()
+        if self._talks or self._tasks:
+            await asyncio.wait(self._talks | self._tasks, timeout=PARTING)
         for path in (self._settings.events, self._settings.socket):
-            os.unlink(path)
+            # Later releases of Python do that themselves.
+            if os.path.exists(path):
+                os.unlink(path)
         self._kept(lambda: self._store.note(clean=1), None)
 
     def _begin(self) -> None:
@@ -170,11 +176,14 @@ class Service(Engine):
             return None
 
     async def _listen(self, path: str, talk: Callable[..., Any], owner: Optional[int]) -> asyncio.AbstractServer:
+        def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._task(talk(reader, writer), self._talks)
+
         if os.path.exists(path):
             os.unlink(path)
         mask = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(talk, path=path, limit=CHUNK)
+            server = await asyncio.start_unix_server(begin, path=path, limit=CHUNK)
         finally:
             os.umask(mask)
         if owner is not None:
@@ -404,13 +413,14 @@ class Service(Engine):
             self._reminded = now
             self._say("%snothing can be written below %s: %s" % (ERR, self._settings.state_dir, error))
 
-    def _task(self, work: "Coroutine[Any, Any, None]") -> None:
+    def _task(self, work: "Coroutine[Any, Any, None]", among: "Optional[Set[asyncio.Future[Any]]]" = None) -> None:
         task = asyncio.ensure_future(work)
-        self._tasks.add(task)
+        (self._tasks if among is None else among).add(task)
         task.add_done_callback(self._ended_task)
 
     def _ended_task(self, task: "asyncio.Future[Any]") -> None:
         self._tasks.discard(task)
+        self._talks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             # A fault of this program: systemd starts it again, and a start sweeps.
             self._say("%s%r" % (ERR, task.exception()))

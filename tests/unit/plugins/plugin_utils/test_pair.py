@@ -347,7 +347,9 @@ def test_a_host_without_a_replicator(given):
 def test_a_service_in_place_of_the_timer():
     pair = decided(observed=V2_4, replication_engine="service", replication_excluded_users=["spam@*"])
     content = pair.config["settings"]["content"]
-    assert "event_exporter_unix_path = /run/dovecot-replication/events" in content and "push_notification = yes" in content
+    assert (
+        "event_exporter_unix_path = /run/dovecot-replication/events" in content and "push_notification = yes" in content
+    )
     settings, service, timer = pair.syncer["files"]
     assert json.loads(settings["content"])["engine"] == "service" and "spam@*" in settings["content"]
     assert "Type=notify" in service["content"] and timer["content"] == ""
@@ -355,7 +357,12 @@ def test_a_service_in_place_of_the_timer():
     assert "mail_plugins/push_notification" in [item["setting"] for item in pair.config["expect"]]
 
 
-ITERATE = {"driver": "ldap", "file": "/etc/dovecot/ldap", "attrs": "mail=user, =home=/srv/%{ldap:uid}", "filter": "(a=b)"}
+ITERATE = {
+    "driver": "ldap",
+    "file": "/etc/dovecot/ldap",
+    "attrs": "mail=user, =home=/srv/%{ldap:uid}",
+    "filter": "(a=b)",
+}
 
 
 def test_how_the_userdb_of_2_4_lists_its_users():

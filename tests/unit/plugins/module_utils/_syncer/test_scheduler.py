@@ -214,7 +214,9 @@ def test_who_comes_and_goes(scheduler):
 
 def test_what_was_known_before_a_restart():
     scheduler = Scheduler(4)
-    scheduler.know([entry("idle"), entry("asked", priority=2), entry("changed", priority=1), entry("f", failed=True)], 0)
+    scheduler.know(
+        [entry("idle"), entry("asked", priority=2), entry("changed", priority=1), entry("f", failed=True)], 0
+    )
     assert names(starts(scheduler)) == ["asked", "changed", "f"]
 
 

@@ -15,11 +15,13 @@ options:
         and needs no rights on the host of the replicator but O(api_key).
       - V(timer) asks the timer that the role P(mailops.dovecot_replication.replication#role) sets up on hosts with
         Dovecot 2.4, which has no replicator. It answers as a replicator would. Needs root.
+      - V(service) asks the service that the role sets up there with O(ignore:replication_engine=service), over a socket
+        with the replicator's protocol. Needs root.
       - V(auto) is V(http) when O(api_url) is given, V(doveadm) when the task needs it (O(settings), O(debug)), V(timer)
-        on a host that has one, unless O(socket_path) is given, otherwise V(socket).
+        or V(service) on a host that has one, unless O(socket_path) is given, otherwise V(socket).
       - The transport in use is returned as RV(ignore:transport).
     type: str
-    choices: [auto, socket, doveadm, http, timer]
+    choices: [auto, socket, doveadm, http, timer, service]
     default: auto
   socket_path:
     description:
@@ -73,7 +75,7 @@ options:
     type: float
     default: 30
 requirements:
-  - Dovecot on the managed host, running, with the replicator of 2.3 or the timer of 2.4 configured as the role
+  - Dovecot on the managed host, running, with the replicator of 2.3, or the timer or service of 2.4, configured as the role
     P(mailops.dovecot_replication.replication#role) does.
 """
 

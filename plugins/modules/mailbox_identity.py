@@ -44,11 +44,11 @@ options:
     required: true
   transport:
     description:
-      - V(doveadm) is the only way to change a mailbox. V(socket) and V(timer) do the same here, and V(http) is
+      - V(doveadm) is the only way to change a mailbox. V(socket), V(timer) and V(service) do the same here, and V(http) is
         refused.
       - The one used is returned as RV(transport).
     type: str
-    choices: [auto, socket, doveadm, http, timer]
+    choices: [auto, socket, doveadm, http, timer, service]
     default: auto
   timeout:
     description: Longest time that doveadm may take for 500 users, or for one change, in seconds.

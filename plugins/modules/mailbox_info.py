@@ -59,13 +59,13 @@ options:
   transport:
     description:
       - How to read the mail.
-      - V(doveadm) runs C(doveadm) on the host. V(socket) and V(timer) do the same here, as they give no
+      - V(doveadm) runs C(doveadm) on the host. V(socket), V(timer) and V(service) do the same here, as they give no
         access to mail.
       - V(http) is doveadm's HTTP API, two commands for each user.
       - V(auto) is V(http) when O(api_url) is given, otherwise V(doveadm).
       - The one used is returned as RV(transport).
     type: str
-    choices: [auto, socket, doveadm, http, timer]
+    choices: [auto, socket, doveadm, http, timer, service]
     default: auto
   timeout:
     description:

@@ -56,9 +56,9 @@ options:
   transport:
     description:
       - How to reach the mail. V(doveadm) runs C(doveadm) on the host, and so do V(auto), V(socket) and
-        V(timer), which give no access to mail. V(http) fails, as it only reads fingerprints.
+        V(timer) and V(service), which give no access to mail. V(http) fails, as it only reads fingerprints.
     type: str
-    choices: [auto, socket, doveadm, http, timer]
+    choices: [auto, socket, doveadm, http, timer, service]
     default: auto
 seealso:
   - module: mailops.dovecot_replication.mailbox_info

@@ -73,7 +73,7 @@ options:
   transport:
     description: How to talk to the replicator. V(http) is refused, because the module reads files of the host.
     type: str
-    choices: [auto, socket, doveadm, http, timer]
+    choices: [auto, socket, doveadm, http, timer, service]
     default: auto
   timeout:
     description: Longest silence accepted, from the replicator and from the peer, in seconds.

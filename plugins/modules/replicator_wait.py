@@ -159,7 +159,8 @@ dropped_users:
   sample: []
 failed_reasons:
   description:
-    - Why users of RV(failed_users) have failed, by user, for at most ten of them, with the transport V(ignore:timer).
+    - Why users of RV(failed_users) have failed, by user, for at most ten of them, with the transports V(ignore:timer)
+      and V(ignore:service).
     - Empty with the others, as only Dovecot's log has that.
   returned: success, and failure of the waiting
   type: dict

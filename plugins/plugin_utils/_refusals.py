@@ -9,7 +9,7 @@ They stand in the order in which a person should read them: causes before what f
 import re
 from typing import Callable, Iterator, List, NamedTuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SYNCERS
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import TIMER_ENGINE
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Side
 
 PEER_NAME = re.compile(r"[^ :/@%]+\Z")
@@ -101,8 +101,8 @@ def _not_root(side: Side) -> Iterator[str]:
     "leave replication_engine at auto on {side.name}, and the replicator is used",
 )
 def _timer_and_replicator(side: Side) -> Iterator[str]:
-    if side.replication_engine in SYNCERS and side.dovecot_version is not None and not side.is_2_4:
-        yield f"replication_engine is {side.replication_engine}, and this is Dovecot {side.observed['dovecot_version']}"
+    if side.replication_engine == TIMER_ENGINE and side.dovecot_version is not None and not side.is_2_4:
+        yield f"replication_engine is timer, and this is Dovecot {side.observed['dovecot_version']}"
 
 
 @refusal(

@@ -170,7 +170,7 @@ class Side(NamedTuple):
     @property
     def by_syncer(self) -> bool:
         """Whether a timer or a service of ours starts the syncs of this host, and not Dovecot's replicator."""
-        return self.is_present and (self.is_2_4 or self.replication_engine in SYNCERS)
+        return self.is_present and (self.is_2_4 or self.replication_engine == TIMER_ENGINE)
 
     @property
     def by_service(self) -> bool:

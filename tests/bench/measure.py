@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests/lab"))
 
+import engines  # noqa: E402
 import runs  # noqa: E402
 from lab import RELEASES, Lab, LabError  # noqa: E402
 from still import USERDB_SECONDS, Still  # noqa: E402
@@ -122,6 +123,8 @@ class Bench:
         self.figures = {}
         # Rows of bystanders.py by what ran meanwhile.
         self.bystanders = {}
+        # See engines.py.
+        self.engines = {}
         self.lab = Lab("bench")
 
     @property
@@ -379,4 +382,6 @@ class Bench:
         self.fleet()
         self.say(f"syncs of {SYNCED:,} users")
         self.waiting()
+        self.say("engines")
+        self.engines = engines.compared(self.say)
         self.say("done")

@@ -186,6 +186,13 @@ that only computes shows how much of the difference that is.
 A pair that replicates, empty mailboxes, `replication_max_conns` at its default of 10.
 
 {table(["what is waited for", "seconds", "users a second"], waits)}
+## Replicator and service
+
+{
+        measure.engines.USERS:,} users with Maildir; mail by LMTP on one host, until its file is on the other one. The first is Dovecot's replicator,
+the other the [service for Dovecot 2.4](service.md) with its width of 4.
+
+{table(["what", *bench.engines, "ratio"], measure.engines.rows(bench.engines))}
 ## The role
 
 A pair on which Dovecot is installed, `replication_verify: false`; seconds of the whole `ansible-playbook`, tasks of a

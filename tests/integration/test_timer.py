@@ -479,6 +479,34 @@ def test_ssh_in_a_mixed_pair(mixed):
     assert proved(mixed, **ssh) == set()
 
 
+def test_a_service_in_a_mixed_pair(mixed):
+    """Each engine hears of what comes in on its host, and of nothing that the other has carried."""
+    service = {"replication_engine": "service"}
+    runs.succeeded(mixed.play("setup", **service))
+    assert proved(mixed, **service) == set()
+    assert {mixed.module("replicator_info", host=host)["transport"] for host in HOSTS} == {"socket", "service"}
+    for here, there in (HOSTS, HOSTS[::-1]):
+        token = mixed.deliver(ALICE, here)
+        assert mixed.arrived(ALICE, token, there, seconds=5) is not None
+
+    def begun():
+        return [
+            {
+                user["username"]: user["last_fast_sync"]
+                for user in mixed.module("replicator_info", host=host, user_mask="*")["users"]
+            }
+            for host in HOSTS
+        ]
+
+    time.sleep(3)
+    before = begun()
+    time.sleep(5)
+    assert begun() == before, "a sync has started another one"
+    runs.succeeded(mixed.play("drain", **service))
+    runs.succeeded(mixed.play("drain", replication_hold=False, **service))
+    runs.succeeded(mixed.play("setup"))
+
+
 def test_nothing_is_left(timed):
     """The last test with this pair."""
     predicted = runs.changes(timed.play("decommission", "--check"))

@@ -139,3 +139,39 @@ def test_all_the_way(release):
     # Maildir doubles some mail that both hosts receive for one user at once, with 2.3 as well (4 of 400).
     assert doubled <= total // 25
     lab.down()
+
+
+def test_the_way_back():
+    """A host with 2.4 that has carried mail gets 2.3 again, with its mail, and the pair is one as before."""
+    lab = Lab("back")
+    lab.down()
+    lab.up("bookworm", others={"mx2": "trixie"})
+    pair = Pair(lab, "bookworm")
+    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true", "--limit", MX1))
+    on_2_4 = json.dumps({"mailhost_install": True, "mailhost_syntax": "2.4"})
+    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", on_2_4, "--limit", MX2))
+    runs.succeeded(pair.play("setup"))
+    tokens = {user: [pair.deliver(user, MX1)] for user in EVERYONE}
+    runs.succeeded(pair.play("resync", replication_full=True))
+    for user in EVERYONE:
+        tokens[user].append(pair.deliver(user, MX2))
+        lab.execute(MX2, "doveadm", "flags", "add", "-u", user, r"\Flagged", "mailbox", "INBOX", "all")
+    runs.succeeded(pair.play("resync", replication_full=True))
+    runs.succeeded(pair.play("drain", replication_hosts=MX2))
+    lab.execute(MX2, "systemctl", "stop", "dovecot")
+    # The packages of another release come with a host of another release here; the mail is the old one.
+    lab.execute(MX2, "tar", "-C", "/srv", "-czf", "/srv/vmail.tar.gz", "vmail")
+    lab.engine("cp", f"{lab.container(MX2)}:/srv/vmail.tar.gz", str(lab.directory / "vmail.tar.gz"))
+    lab.up("bookworm")
+    pair._agents.clear()
+    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true", "--limit", MX2))
+    lab.engine("cp", str(lab.directory / "vmail.tar.gz"), f"{lab.container(MX2)}:/srv/vmail.tar.gz")
+    lab.execute(MX2, "sh", "-c", "rm -rf /srv/vmail && tar -C /srv -xzf /srv/vmail.tar.gz && chown -R vmail: /srv/vmail")
+    runs.succeeded(pair.play("setup"))
+    assert findings(runs.succeeded(pair.play("verify", replication_probe_user=ALICE))) == set()
+    for user in EVERYONE:
+        here, there = (pair.agent(host).module("mailbox_info", users=[user])["users"] for host in HOSTS)
+        assert here == there
+        shown = pair.shell(f"doveadm fetch -u {user} 'hdr.subject flags' mailbox INBOX all").stdout
+        assert shown.count("Flagged") == 2 and all(shown.count(token) == 1 for token in tokens[user])
+    lab.down()

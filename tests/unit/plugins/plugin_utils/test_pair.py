@@ -357,6 +357,12 @@ def test_a_service_in_place_of_the_timer():
     assert "mail_plugins/push_notification" in [item["setting"] for item in pair.config["expect"]]
 
 
+def test_where_dovecot_has_a_replicator_there_is_no_service():
+    """So one variable is right for both hosts of a pair on its way."""
+    pair = decided(replication_engine="service")
+    assert not pair.by_syncer and "mail_replica" in pair.config["settings"]["content"]
+
+
 ITERATE = {
     "driver": "ldap",
     "file": "/etc/dovecot/ldap",

@@ -28,7 +28,6 @@ ROWS = [
     ("not_root", dict(observed=NOT_ROOT), f"run on {MX1} as the user deploy"),
     ("not_root", dict(observed=NOT_ROOT, replication_state="absent"), "set `become: true` in the play"),
     ("timer_and_replicator", dict(replication_engine="timer"), "and this is Dovecot 2.3.19.1"),
-    ("timer_and_replicator", dict(replication_engine="service"), "replication_engine is service, and this is"),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_interval=4), "interval is 4 and"),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_patience=9), "patience is 9"),
     (

@@ -180,6 +180,27 @@ def test_all_are_tried_once_the_peer_is_back(scheduler):
     assert seen == set("abcd")
 
 
+def test_the_longer_it_was_gone_the_more_it_matters_that_all_are_tried_at_once(scheduler):
+    gone(scheduler)
+    now = 0.0
+    for pause in [*PROBES, PROBES[-1]]:
+        now += pause
+        (tried,) = names(starts(scheduler, now))
+        end(scheduler, tried, "outage", now)
+    now += PROBES[-1]
+    (tried,) = names(starts(scheduler, now))
+    end(scheduler, tried, "synced", now)
+    assert set(names(starts(scheduler, now))) | {tried} == set("abc")
+
+
+def test_mail_that_comes_during_a_sync_that_fails_does_not_wait(scheduler):
+    scheduler.changed("a")
+    starts(scheduler)
+    scheduler.changed("a")
+    end(scheduler, "a", "failed")
+    assert names(starts(scheduler)) == ["a"]
+
+
 def test_who_asks_while_the_peer_is_gone_has_it_tried_now(scheduler):
     gone(scheduler)
     scheduler.request("e", LOW_REQUEST, 1)

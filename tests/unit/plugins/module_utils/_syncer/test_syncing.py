@@ -35,6 +35,7 @@ ENDS = [
     (67, "", "cmd sync: User doesn't exist", "missing"),
     (75, "AQAA\n", "dsync-local(a): Error: cmd dsync-server: User doesn't exist", "missing"),
     (75, "", "doveadm(a): Error: connect(10.0.0.1:12345) failed: Connection refused", "outage"),
+    (75, "", "cmd sync: Disconnected from remote: connect(mx2:12345) timed out in 30.000 secs", "outage"),
     (75, "", "doveadm(a): Error: Lookup of host mx2 failed: Name or service not known", "outage"),
     (75, "", "doveadm(a): Error: doveadm authentication failed ()", "outage"),
     (75, "", "doveadm(a): Error: Received invalid SSL certificate: self-signed certificate", "outage"),

@@ -75,8 +75,8 @@ options:
     type: float
     default: 30
 requirements:
-  - Dovecot on the managed host, running, with the replicator of 2.3, or the timer or service of 2.4, configured as the role
-    P(mailops.dovecot_replication.replication#role) does.
+  - Dovecot on the managed host, running, with the replicator of 2.3, or the timer or service of 2.4, configured as the
+    role P(mailops.dovecot_replication.replication#role) does.
 """
 
     SLICE = r"""

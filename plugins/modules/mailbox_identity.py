@@ -44,7 +44,7 @@ options:
     required: true
   transport:
     description:
-      - V(doveadm) is the only way to change a mailbox. V(socket), V(timer) and V(service) do the same here, and V(http) is
+      - V(doveadm) is the only way to change a mailbox. V(socket), V(timer) and V(service) do the same, and V(http) is
         refused.
       - The one used is returned as RV(transport).
     type: str

@@ -51,12 +51,12 @@ BEYOND_LOOPBACK: Dict[str, Any] = {
     "because": "the peer cannot connect to this host alone; give the listener of replication addresses of its own with "
     "`replication_listen: ['*', '::']`",
 }
-# What a userdb of 2.4 that finds a user has, by driver. Our block would be a userdb of its own beside one of another name.
+# What a userdb of 2.4 that finds a user has, by driver. Beside one of another name our block would be a userdb itself.
 LOOK_UP = {"sql": "query", "ldap": "filter"}
 OF_ITERATE: Dict[str, Any] = {
     "matches": "(?s).",
     "wanted": "be set",
-    "because": "with Dovecot 2.4 replication_iterate adds to the block of that userdb, which has the name of its driver",
+    "because": "with Dovecot 2.4 replication_iterate adds to that userdb, which must have the name of its driver",
 }
 TOLD: Dict[str, Any] = {
     "protocols": CHANGING_MAIL,
@@ -233,8 +233,7 @@ def configuration(side: Side, render: Render) -> Dict[str, Any]:
         "secrets_file": side.secrets_file,
         "expect": expectations(side),
         "forbid": forbidden(side),
-        # How Dovecot 2.4 writes its userdbs is left to the running one, which is asked in the end.
-        "require_iteration": side.is_present and not side.is_2_4 and side.replication_require_iteration,
+        "require_iteration": side.is_present and side.replication_require_iteration,
         "require_certificates": certificates(side),
         "require_authorities": [side.replication_tls_ca_file] if side.over_tls else [],
         "require_users": unique([socket.user for socket in sockets]),

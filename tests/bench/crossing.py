@@ -1,7 +1,7 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""On a host: ``send NUMBER USERS PREFIX`` delivers mail over LMTP, one after the other, to so many users in turn;
-``see NUMBER USERS PREFIX SECONDS`` prints when it is in their Maildirs. Both print a line for each mail: its token, and the time.
+"""On a host: ``send NUMBER USERS PREFIX PAUSE`` delivers mail over LMTP to so many users in turn, and ``see NUMBER
+USERS PREFIX SECONDS`` waits until it is in their Maildirs. Both print a line for each mail: its token, and the time.
 """
 
 import os
@@ -11,21 +11,21 @@ import time
 
 
 def users(number):
-    return ["x%04d@example.org" % each for each in range(number)]
+    return [f"x{each:04}@example.org" for each in range(number)]
 
 
 def send(number, names, prefix, pause):
     with smtplib.LMTP("/run/dovecot/lmtp") as client:
         for each in range(number):
-            token = "%s-%04d" % (prefix, each)
-            client.sendmail("a@example.org", [names[each % len(names)]], "Subject: %s\r\n\r\nHello.\r\n" % token)
-            print(token, "%.4f" % time.time(), flush=True)
+            token = f"{prefix}-{each:04}"
+            client.sendmail("a@example.org", [names[each % len(names)]], f"Subject: {token}\r\n\r\nHello.\r\n")
+            print(token, f"{time.time():.4f}", flush=True)
             time.sleep(pause)
 
 
 def see(number, names, prefix, seconds):
     seen, known, end = set(), set(), time.time() + seconds
-    places = ["/srv/vmail/%s/Maildir/%s" % (name, part) for name in names for part in ("new", "cur")]
+    places = [f"/srv/vmail/{name}/Maildir/{part}" for name in names for part in ("new", "cur")]
     while len(seen) < number and time.time() < end:
         for place in places:
             for file in os.listdir(place) if os.path.isdir(place) else ():
@@ -38,7 +38,7 @@ def see(number, names, prefix, seconds):
                     subject = [line[9:].strip() for line in mail if line.startswith("Subject: ")]
                 if subject and subject[0].startswith(prefix) and subject[0] not in seen:
                     seen.add(subject[0])
-                    print(subject[0], "%.4f" % now, flush=True)
+                    print(subject[0], f"{now:.4f}", flush=True)
         time.sleep(0.002)
 
 

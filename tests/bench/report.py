@@ -119,6 +119,10 @@ def page(bench):
         [what, *[f"{row[name]:.1f}" for name in ("task", "median", "longest", "deliveries")]]
         for what, row in bench.bystanders.items()
     ]
+    beside = (
+        f"{measure.engines.USERS:,} users with Maildir; mail by LMTP on one host, until its file is on the other one. "
+        "The first is\nDovecot's replicator, the other the [service for Dovecot 2.4](service.md) with its width of 4."
+    )
     return f"""<!--
 SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 SPDX-License-Identifier: GPL-3.0-or-later
@@ -188,9 +192,7 @@ A pair that replicates, empty mailboxes, `replication_max_conns` at its default 
 {table(["what is waited for", "seconds", "users a second"], waits)}
 ## Replicator and service
 
-{
-        measure.engines.USERS:,} users with Maildir; mail by LMTP on one host, until its file is on the other one. The first is Dovecot's replicator,
-the other the [service for Dovecot 2.4](service.md) with its width of 4.
+{beside}
 
 {table(["what", *bench.engines, "ratio"], measure.engines.rows(bench.engines))}
 ## The role

@@ -384,7 +384,8 @@ def test_a_userdb_that_lists_nobody(timed):
     for host in HOSTS:
         timed.shell(
             "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends dovecot-sqlite sqlite3;"
-            f"rm -f /etc/dovecot/users.db; sqlite3 /etc/dovecot/users.db \"create table users (name); insert into users values ('{zoe}')\"",
+            "rm -f /etc/dovecot/users.db; sqlite3 /etc/dovecot/users.db"
+            f" \"create table users (name); insert into users values ('{zoe}')\"",
             host,
         )
         timed.lab.execute(host, "tee", LOCAL, stdin=config % "accounts")
@@ -429,6 +430,23 @@ def test_mail_of_both_hosts_is_brought_together(timed):
         assert runs.changes(runs.succeeded(timed.play("adopt", **mask))) == []
     for host in HOSTS:
         timed.module("replicator_user", host=host, users=[wanda], state="absent")
+
+
+LISTS_TOO_MUCH_OR_NOBODY = {
+    "userdb passwd {\n}\n": "lists system accounts as mailboxes",
+    "userdb passwd-file {\n  passwd_file_path = /srv/%{user | domain}/users\n}\n": "there are variables in its path",
+    "userdb static {\n  fields {\n    uid = vmail\n  }\n}\n": "the userdb with driver static",
+}
+
+
+@pytest.mark.parametrize("userdb", LISTS_TOO_MUCH_OR_NOBODY)
+def test_a_userdb_that_does_not_list_the_mailboxes_is_refused(timed, userdb):
+    timed.lab.execute(MX1, "tee", LOCAL, stdin=userdb)
+    try:
+        messages = runs.failures(timed.play("setup", "--check"))
+        assert any(LISTS_TOO_MUCH_OR_NOBODY[userdb] in message for message in messages), messages
+    finally:
+        timed.shell(f"rm {LOCAL}")
 
 
 def test_mbox_is_refused(timed):

@@ -166,7 +166,7 @@ def test_the_way_back():
     pair._agents.clear()
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true", "--limit", MX2))
     lab.engine("cp", str(lab.directory / "vmail.tar.gz"), f"{lab.container(MX2)}:/srv/vmail.tar.gz")
-    lab.execute(MX2, "sh", "-c", "rm -rf /srv/vmail && tar -C /srv -xzf /srv/vmail.tar.gz && chown -R vmail: /srv/vmail")
+    pair.shell("rm -rf /srv/vmail; tar -C /srv -xzf /srv/vmail.tar.gz && chown -R vmail: /srv/vmail", MX2)
     runs.succeeded(pair.play("setup"))
     assert findings(runs.succeeded(pair.play("verify", replication_probe_user=ALICE))) == set()
     for user in EVERYONE:

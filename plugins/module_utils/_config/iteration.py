@@ -80,12 +80,18 @@ def _passed_over(configured: Sequence[Dict[str, str]], assignments: Sequence[con
 
 
 def _with_variables(configured: Sequence[Dict[str, str]], assignments: Sequence[config_source.Assignment]) -> List[str]:
-    args = [userdb.get("args", "") for userdb in configured if userdb.get("driver") == PASSWD_FILE]
-    texts = [text for text in args if VARIABLE.search(path_in(text).replace("%%", ""))]
+    # Dovecot 2.4 has the path in a setting of its own.
+    given = [
+        (setting, userdb[setting])
+        for userdb in configured
+        for setting in ("args", "passwd_file_path")
+        if userdb.get("driver") == PASSWD_FILE and userdb.get(setting)
+    ]
+    found = [(setting, text) for setting, text in given if VARIABLE.search(path_in(text).replace("%%", ""))]
     return [
         "the userdb with driver passwd-file%s cannot list its users, as there are variables in its path %s"
-        % (_place(assignments, [text], "args"), path_in(text))
-        for text in dict.fromkeys(texts)
+        % (_place(assignments, [text], setting), path_in(text))
+        for setting, text in dict.fromkeys(found)
     ]
 
 

@@ -65,7 +65,7 @@ class Configuration:
         return (inside + outside + [None])[0]
 
     def _of_a_list(self, setting: str, protocol: str) -> List[config_source.Assignment]:
-        """Return what ``mail_plugins = a b`` in a protocol of Dovecot 2.4 makes of ``mail_plugins/a``: a list of its own."""
+        """Return what ``mail_plugins = a b`` in a protocol of Dovecot 2.4 makes of ``mail_plugins/a``."""
         whole, dummy, item = setting.rpartition("/")
         lists = [found for found in self._in_force if found.setting == whole and _covers(found.protocol, protocol)]
         return [one._replace(setting=setting, value="yes" if item in one.value.split() else "no") for one in lists]

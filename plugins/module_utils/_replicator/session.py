@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The frame of a module: from its options to its result. PRIVATE to this collection."""
 
-import os
 from typing import Any, Callable, Collection, Dict, List, Optional, Set
 
 from ansible.module_utils.basic import AnsibleModule

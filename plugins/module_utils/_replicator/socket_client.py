@@ -3,7 +3,7 @@
 """The transport ``socket``: the replicator's own UNIX socket. PRIVATE to this collection."""
 
 import time
-from typing import Any, Callable, Collection, Dict, Iterable, List, Sequence, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Optional, Sequence, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (
     DovecotError,
@@ -29,8 +29,8 @@ class SocketClient(ReplicatorClient):
     pipelining.
     """
 
-    def __init__(self, path: str, timeout: float, cures: Dict[int, Tuple[str, str]] = CONNECTION_CURES) -> None:
-        self._socket = LineSocket(path, timeout, cures)
+    def __init__(self, path: str, timeout: float, cures: Optional[Dict[int, Tuple[str, str]]] = None) -> None:
+        self._socket = LineSocket(path, timeout, cures or CONNECTION_CURES)
         try:
             greeting = self._socket.read_line()
             closed = greeting is None

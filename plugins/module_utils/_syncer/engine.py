@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the timer's rounds and the service have in common. PRIVATE to this collection.
 
-Both decide when ``doveadm sync`` runs, and for whom. How it is run, what is kept of its end and what is told to those who
-watch the host is here.
+Both decide when ``doveadm sync`` runs, and for whom. How it is run, what is kept of its end and what is told to those
+who watch the host is here.
 """
 
 import json

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the service answers to who takes it for a replicator. Pure. PRIVATE to this collection.
 
-The protocol is that of src/replication/replicator/doveadm-connection.c in Dovecot 2.3. It differs where that was silent:
-an unknown user is refused, the flag ``f`` gives a full sync, and NOTIFY, which Dovecot 2.4 does not send, is refused.
+The protocol is that of src/replication/replicator/doveadm-connection.c in Dovecot 2.3. It differs where that was
+silent: an unknown user is refused, the flag ``f`` gives a full sync, and NOTIFY, which 2.4 does not send, is refused.
 """
 
 from typing import Callable, Dict, Iterable, List, Optional, Tuple

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Rounds of syncs of all users with the peer, for a Dovecot that has no replicator. PRIVATE to this collection.
 
-A timer of systemd starts each. It first syncs those for whom somebody asks, and goes on as long as somebody does. When a
-round over all users is due, it syncs them all, those first who have waited longest.
+A timer of systemd starts each. It first syncs those for whom somebody asks, and goes on as long as somebody does. When
+a round over all users is due, it syncs them all, those first who have waited longest.
 """
 
 import concurrent.futures

@@ -125,7 +125,7 @@ class Scheduler:
     def sweep(self, now: float, interval: float = 0.0) -> None:
         """Have everybody synced, those first who have waited longest; spread over a part of the interval."""
         idle = [(user.entry.fast, name) for name, user in self.users.items() if user.rank == IDLE]
-        for dummy, name in sorted(idle):
+        for _fast, name in sorted(idle):
             self._wait(name, self.users[name], SWEEP)
         self._pace = SPREAD * interval / max(1, len(self.users))
         self._sweep_due = now
@@ -213,7 +213,7 @@ class Scheduler:
     def _begin(self, ranks: Iterable[int]) -> Optional[Start]:
         for rank in ranks:
             queue = self._queues[rank]
-            for dummy in range(len(queue)):
+            for _turn in range(len(queue)):
                 name = queue.popleft()
                 user = self.users.get(name)
                 if user is None or user.rank != rank:

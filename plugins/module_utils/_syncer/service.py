@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The service that syncs a user once mail has changed, for a Dovecot that has no replicator. PRIVATE to this collection.
+"""The service that syncs a user once mail has changed, without a replicator. PRIVATE to this collection.
 
 Dovecot tells it of changes over a socket, it tells the modules what a replicator would, and ``Scheduler`` decides. Of
 each sync of its own it hears as well: so it knows that it is told, and Dovecot finds out that it was restarted.
@@ -43,7 +43,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._synce
 # How often it looks at what nobody tells it, in seconds.
 TICK = 1.0
 TELLING_SECONDS = 15.0
-# After so many of its own syncs of which it has not heard it takes itself for deaf, and sweeps as often as a timer does.
+# After so many syncs of its own of which it has not heard it takes itself for deaf, and sweeps as often as a timer.
 UNHEARD = 20
 # The event of a sync of its own; see the template of the configuration.
 OF_A_SYNC = "mail_user_session_finished"

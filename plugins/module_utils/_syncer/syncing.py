@@ -19,7 +19,8 @@ TIMED_OUT = 124
 LONGEST_STATE = 100000
 # What concerns all users alike: the peer, or the way to it.
 OUTAGE = re.compile(
-    r"connect\(.*\) (?:failed|timed out)|Lookup of host .* failed|authentication failed|before handshake|ssh: |certificate|SSL"
+    r"connect\(.*\) (?:failed|timed out)|Lookup of host .* failed|authentication failed|before handshake"
+    r"|ssh: |certificate|SSL"
 )
 # So many outages in a row, without a success between them, and the peer is taken for gone.
 OUTAGES = 3

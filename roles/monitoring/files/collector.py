@@ -1164,8 +1164,8 @@ class SocketClient(ReplicatorClient):
     pipelining.
     """
 
-    def __init__(self, path: str, timeout: float, cures: Dict[int, Tuple[str, str]] = CONNECTION_CURES) -> None:
-        self._socket = LineSocket(path, timeout, cures)
+    def __init__(self, path: str, timeout: float, cures: Optional[Dict[int, Tuple[str, str]]] = None) -> None:
+        self._socket = LineSocket(path, timeout, cures or CONNECTION_CURES)
         try:
             greeting = self._socket.read_line()
             closed = greeting is None

@@ -560,7 +560,8 @@ TIMED_OUT = 124
 LONGEST_STATE = 100000
 # What concerns all users alike: the peer, or the way to it.
 OUTAGE = re.compile(
-    r"connect\(.*\) (?:failed|timed out)|Lookup of host .* failed|authentication failed|before handshake|ssh: |certificate|SSL"
+    r"connect\(.*\) (?:failed|timed out)|Lookup of host .* failed|authentication failed|before handshake"
+    r"|ssh: |certificate|SSL"
 )
 # So many outages in a row, without a success between them, and the peer is taken for gone.
 OUTAGES = 3
@@ -1427,7 +1428,7 @@ class Scheduler:
     def sweep(self, now: float, interval: float = 0.0) -> None:
         """Have everybody synced, those first who have waited longest; spread over a part of the interval."""
         idle = [(user.entry.fast, name) for name, user in self.users.items() if user.rank == IDLE]
-        for dummy, name in sorted(idle):
+        for _fast, name in sorted(idle):
             self._wait(name, self.users[name], SWEEP)
         self._pace = SPREAD * interval / max(1, len(self.users))
         self._sweep_due = now
@@ -1515,7 +1516,7 @@ class Scheduler:
     def _begin(self, ranks: Iterable[int]) -> Optional[Start]:
         for rank in ranks:
             queue = self._queues[rank]
-            for dummy in range(len(queue)):
+            for _turn in range(len(queue)):
                 name = queue.popleft()
                 user = self.users.get(name)
                 if user is None or user.rank != rank:
@@ -1666,7 +1667,7 @@ def wanted(scheduler: Scheduler, name: str) -> List[str]:
 # How often it looks at what nobody tells it, in seconds.
 TICK = 1.0
 TELLING_SECONDS = 15.0
-# After so many of its own syncs of which it has not heard it takes itself for deaf, and sweeps as often as a timer does.
+# After so many syncs of its own of which it has not heard it takes itself for deaf, and sweeps as often as a timer.
 UNHEARD = 20
 # The event of a sync of its own; see the template of the configuration.
 OF_A_SYNC = "mail_user_session_finished"

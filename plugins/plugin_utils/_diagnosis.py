@@ -471,7 +471,8 @@ def _users_never_synced(host: Host) -> Found:
     "field_of_2_3",
     WARNING,
     "Users have a userdb field for a replicator. Dovecot 2.4 has none, so they are synced as all others are.",
-    "Remove %(where)s when both hosts have 2.4. To keep users out of replication, give them to another Dovecot.",
+    "Remove %(where)s when both hosts have 2.4. To keep users out of replication, name them in "
+    f"replication_excluded_users and run {SETUP}.",
     engines=SYNCERS,
 )
 def _field_of_2_3(host: Host) -> Found:

@@ -95,8 +95,13 @@ class LabScheduling(LoadScopeScheduling):
     """Keeps the tests of a lab in one process, in their order."""
 
     def _split_scope(self, nodeid):
-        parameters = nodeid.partition("[")[2]
-        return max((release for release in RELEASES if release in parameters), key=len, default=nodeid)
+        test, dummy, parameters = nodeid.partition("[")
+        release = max((release for release in RELEASES if release in parameters), key=len, default=nodeid)
+        if release in WITHOUT_REPLICATOR:
+            # There are three labs of these.
+            served = any(f"/{name}.py" in test for name in [*BEHAVIOUR, "test_service"])
+            release += "-served" if served else "-mixed" if "mixed" in test else ""
+        return release
 
 
 def pytest_configure(config):

@@ -191,6 +191,11 @@ def test_users_who_are_kept_out(pair):
     token = pair.deliver(DAVE)
     assert pair.arrived(DAVE, token, seconds=2) is None
     assert pair.say("REPLICATE", "low", "", DAVE) == "-User not found\n"
+    result = pair.module("replicator_user", user_mask="*")
+    assert not result["changed"] and result["noreplicate_users"] == [DAVE]
+    refused = pair.module("replicator_replicate", users=[DAVE])
+    assert refused["failed"] and refused["noreplicate_users"] == [DAVE]
+    assert found(pair) == {}
     runs.succeeded(pair.play("setup"))
     assert pair.arrived(DAVE, token, seconds=20) is not None
 

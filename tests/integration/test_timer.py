@@ -173,6 +173,16 @@ def test_fields_for_a_replicator(timed):
     timed.module("replicator_user", users=[nora], state="absent")
 
 
+def test_users_who_are_kept_out(timed):
+    runs.succeeded(timed.play("setup", replication_excluded_users=["d*@example.org"]))
+    timed.shell(f"systemctl start {SERVICE}")
+    result = timed.module("replicator_user", user_mask="*")
+    assert not result["changed"] and result["noreplicate_users"] == [DAVE] and result["known_users"] == 3
+    assert timed.module("replicator_replicate", users=[DAVE])["noreplicate_users"] == [DAVE]
+    runs.succeeded(timed.play("setup"))
+    assert timed.module("replicator_user", user_mask="*", wait=True)["added"] in ([DAVE], [])
+
+
 def test_sieve_scripts_go_along(timed):
     sieve = "sieve_script personal {\n  type = personal\n  path = ~/sieve\n  active_path = ~/.dovecot.sieve\n}\n"
     for host in HOSTS:

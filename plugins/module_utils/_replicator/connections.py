@@ -185,7 +185,8 @@ class Connections(Line):
             if self.transport == "http":
                 self._userdb = http_transport().HttpUserdb(self.api)
             else:
-                self._userdb = Userdb(self.base_dir, self._params["timeout"], self.transport not in SYNCERS)
+                is_kept_out = self.syncer.is_kept_out if self.transport in SYNCERS else None
+                self._userdb = Userdb(self.base_dir, self._params["timeout"], is_kept_out)
         return self._userdb
 
     def where(self) -> Dict[str, Any]:

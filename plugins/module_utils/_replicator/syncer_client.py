@@ -76,6 +76,10 @@ class Syncer:
         """Return what is known of the users whose last sync has failed, sorted by name."""
         return sorted(entry for entry in self.read(Store.entries).values() if entry.failed)
 
+    def is_kept_out(self, name: str) -> bool:
+        """Tell whether the role's replication_excluded_users has a user."""
+        return any(mask_matcher(mask)(name) for mask in self.settings.kept_out)
+
     def on_hold(self) -> bool:
         """Return whether the playbook ``drain`` keeps syncs from being started."""
         return os.path.exists(self.settings.hold_file)

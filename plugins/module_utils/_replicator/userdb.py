@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import time
-from typing import Any, Collection, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Collection, Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common import rights
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import (
@@ -64,7 +64,7 @@ class Account(NamedTuple):
     """One account of the userdb. Build it by keyword.
 
     :arg username: as Dovecot writes it
-    :arg noreplicate: whether the userdb field of that name keeps it off the replicator's list
+    :arg noreplicate: whether the userdb field of that name, or the role's variable, keeps it off the list
     :arg uid: the system user who owns the mail, as text; None when the userdb does not say
     :arg gid: the group of the processes that change it, as text; None when the userdb does not say
     :arg mail_replica: replaces the setting of that name for this user; None when the userdb does not say
@@ -130,12 +130,12 @@ class Accounts:
 class Userdb(Accounts):
     """Dovecot's user databases, through ``auth-userdb`` of one instance.
 
-    :arg has_replicator: without one nobody heeds the fields for it
+    :arg is_kept_out: where there is no replicator, which heeds fields of the userdb: whether a user is not synced
     """
 
-    def __init__(self, base_dir: str, timeout: float, has_replicator: bool = True) -> None:
+    def __init__(self, base_dir: str, timeout: float, is_kept_out: Optional[Callable[[str], bool]] = None) -> None:
         super().__init__()
-        self._has_replicator = has_replicator
+        self._is_kept_out = is_kept_out
         self._path = os.path.join(base_dir, USERDB_SOCKET)
         self._timeout = timeout
         self._last_id = 0
@@ -235,8 +235,8 @@ class Userdb(Accounts):
         if fields[0] == "USER":
             parts = (field.partition("=") for field in fields[3:])
             account = account_of(fields[2], {field: value for field, dummy, value in parts})
-            if not self._has_replicator:
-                account = account._replace(noreplicate=False, mail_replica=None)
+            if self._is_kept_out is not None:
+                account = account._replace(noreplicate=self._is_kept_out(account.username), mail_replica=None)
             accounts[name] = account
         elif fields[0] == "NOTFOUND":
             accounts[name] = None

@@ -38,7 +38,7 @@ DROPPED = {
     "unknown": "The replicator dropped %s from its list: the userdb of this host does not have the account. "
     "If it was deleted or renamed on both hosts, nothing is to be done; else create it.",
     "noreplicate": "The replicator dropped %s from its list: the userdb field noreplicate is set; remove it on both "
-    "hosts, or leave these users out.",
+    "hosts (on Dovecot 2.4: from replication_excluded_users), or leave these users out.",
     "unknown_on_peer": "The replicator dropped %s from its list: the account exists here, so it is missing on the "
     "peer; create it there.",
     None: "The replicator dropped %s from its list: the account is missing on the peer or here, or noreplicate is set; "

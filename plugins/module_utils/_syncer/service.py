@@ -42,7 +42,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._synce
 
 # How often it looks at what nobody tells it, in seconds.
 TICK = 1.0
-TELLING_SECONDS = 15.0
+# How often numbers are told, and that takes at most this part of the time.
+TELLING_SECONDS, TELLING_SHARE = 15.0, 0.005
 # After so many syncs of its own of which it has not heard it takes itself for deaf, and sweeps as often as a timer.
 UNHEARD = 20
 # The event of a sync of its own; see the template of the configuration.
@@ -89,7 +90,7 @@ class Service(Engine):
         # What goes on with those who have connected.
         self._talks: Set["asyncio.Future[Any]"] = set()
         self._over = False
-        self._sweep_due = self._told = self._reminded = 0.0
+        self._sweep_due = self._telling_due = self._reminded = 0.0
         # Its own syncs since it has heard of one.
         self._unheard = 0
         self._is_deaf = False
@@ -163,8 +164,8 @@ class Service(Engine):
             # The power was cut: nobody knows what of the last syncs has reached the disks.
             self._say(INFO + "everybody is compared in full, as the host went down without a warning")
             self._store.start_over()
-        self._store.clear_slots()
-        self._store.note(clean=0, boot=boot, round_problem="", deaf="")
+        self._kept(self._store.clear_slots, None)
+        self._kept(lambda: self._store.note(clean=0, boot=boot, round_problem="", deaf=""), None)
         self._scheduler.know(self._store.entries().values(), time.monotonic())
 
     def _exporter(self) -> Optional[int]:
@@ -222,7 +223,8 @@ class Service(Engine):
                 told = "%sthe peer cannot be synced with: %s" % (ERR, scheduler.outage)
                 self._say(told if scheduler.outage else INFO + "the peer is back")
             self._kept(lambda: self._store.note(round_problem=scheduler.outage), None)
-        self._unheard += 1
+        # One that has failed at once may have made no event.
+        self._unheard += end.kind == "synced"
         self._wake.set()
 
     async def _align(self) -> None:
@@ -255,12 +257,12 @@ class Service(Engine):
             spread = float(interval) if self._sweep_due else 0.0
             self._sweep_due = now + interval
             self._task(self._sweep(spread))
-        if now >= self._told + TELLING_SECONDS:
-            self._told = now
+        if now >= self._telling_due:
             try:
                 self.tell()
             except OSError as error:
                 self._trouble(error)
+            self._telling_due = now + max(TELLING_SECONDS, (time.monotonic() - now) / TELLING_SHARE)
 
     # What Dovecot tells
 

@@ -37,6 +37,7 @@ def on_both(pair, **options):
     return [pair.module("mailbox_info", host=host, **options) for host in (MX1, MX2)]
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize("transport", ["doveadm", "http"], indirect=True)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_equal_when_in_sync_and_different_after_any_change(pair, kind):

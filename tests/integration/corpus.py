@@ -133,7 +133,6 @@ SHAPES = {
             "conf.d/10-all.conf": BASE + AUTH,
             "conf.d/20-imap.conf": "protocol imap {\n  mail_plugins = zlib imap_zlib\n}\n",
         },
-        often=True,
     ),
     "plugins_from_files": Shape(
         "mail_plugins read from files, for all and for a protocol",

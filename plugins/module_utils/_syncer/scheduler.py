@@ -70,6 +70,7 @@ class Scheduler:
         self.outage = ""
         self._queues: List[Deque[str]] = [collections.deque() for dummy in range(IDLE)]
         self._again: List[Tuple[float, str]] = []
+        self._failed_by_outage: List[str] = []
         self._outages = 0
         self._probes = 0
         self._probe_due = 0.0
@@ -135,10 +136,13 @@ class Scheduler:
         self.running.pop(name, None)
         user = self.users.get(name)
         self._outages = self._outages + 1 if kind == "outage" else 0
-        if kind != "outage":
-            self._is_back(now)
         if user is not None:
             user.outage = kind == "outage"
+            if user.outage:
+                self._failed_by_outage.append(name)
+        if kind != "outage":
+            self._is_back()
+        if user is not None:
             if kind in ("failed", "again", "outage"):
                 self._fail(user, now, float(RETRIES[min(user.tries, len(RETRIES) - 1)]))
                 user.tries += 1
@@ -156,6 +160,7 @@ class Scheduler:
         if not self.outage:
             return []
         names = [name for name, user in self.users.items() if user.rank <= CHANGED and name not in self.running]
+        self._failed_by_outage += names
         for name in names:
             user = self.users[name]
             user.outage = True
@@ -164,14 +169,14 @@ class Scheduler:
             self._fail(user, self._probe_due, 0.0)
         return names
 
-    def _is_back(self, now: float) -> None:
+    def _is_back(self) -> None:
         """The peer answers, so whoever has failed because it did not is tried at once."""
-        if self.outage:
-            self.outage = ""
-            self._probes = 0
-        for due, name in self._again:
+        self.outage, self._probes = "", 0
+        # Not at each sync that ends well: there may be as many as there are users.
+        again, self._failed_by_outage = self._failed_by_outage, []
+        for name in again:
             user = self.users.get(name)
-            if user is not None and user.outage and user.rank == IDLE and due > now:
+            if user is not None and user.outage and user.rank == IDLE:
                 self._wait(name, user, AGAIN)
 
     # What is to be done

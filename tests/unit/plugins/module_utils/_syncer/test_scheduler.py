@@ -193,6 +193,13 @@ def test_the_longer_it_was_gone_the_more_it_matters_that_all_are_tried_at_once(s
     assert set(names(starts(scheduler, now))) | {tried} == set("abc")
 
 
+def test_one_who_fails_for_another_reason_when_the_peer_is_back_is_not_tried_at_once(scheduler):
+    gone(scheduler)
+    (tried,) = names(starts(scheduler, PROBES[0]))
+    end(scheduler, tried, "failed", PROBES[0])
+    assert set(names(starts(scheduler, PROBES[0]))) == set("abc") - {tried}
+
+
 def test_mail_that_comes_during_a_sync_that_fails_does_not_wait(scheduler):
     scheduler.changed("a")
     starts(scheduler)

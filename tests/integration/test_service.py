@@ -255,6 +255,7 @@ def test_a_reload_loses_nothing(pair):
     assert pair.shell(f"systemctl show -p NRestarts --value {SERVICE}").stdout
 
 
+@pytest.mark.torture
 def test_it_is_watched_as_any_pair(pair):
     runs.succeeded(pair.play("monitor", monitoring_textfile_dir=""))
     answer = pair.shell("/usr/local/bin/dovecot_replication_check --now --check").stdout
@@ -268,6 +269,7 @@ def test_it_is_watched_as_any_pair(pair):
     runs.succeeded(pair.play("monitor", monitoring_state="absent"))
 
 
+@pytest.mark.torture
 def test_to_the_timer_and_back(pair):
     runs.succeeded(pair.play("setup", replication_engine="auto"))
     state = pair.shell("systemctl is-active dovecot-replication.timer; pgrep -f dovecot-replication-syncer; true")

@@ -394,7 +394,7 @@ def test_a_userdb_that_lists_nobody(timed):
     for host in HOSTS:
         timed.shell(
             "DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends dovecot-sqlite sqlite3;"
-            "rm -f /etc/dovecot/users.db; sqlite3 /etc/dovecot/users.db"
+            "rm -rf /etc/dovecot/users.db /srv/vmail/zoe; sqlite3 /etc/dovecot/users.db"
             f" \"create table users (name); insert into users values ('{zoe}')\"",
             host,
         )
@@ -493,12 +493,14 @@ def test_a_mixed_pair(mixed):
     runs.succeeded(mixed.play("drain", replication_hold=False))
 
 
+@pytest.mark.torture
 def test_tls_in_a_mixed_pair(mixed):
     tls = certificates_of_their_own(mixed)
     runs.succeeded(mixed.play("setup", **tls))
     assert proved(mixed, **tls) == set()
 
 
+@pytest.mark.torture
 def test_ssh_in_a_mixed_pair(mixed):
     for host in HOSTS:
         mixed.shell("usermod --shell /bin/sh vmail", host)
@@ -507,6 +509,7 @@ def test_ssh_in_a_mixed_pair(mixed):
     assert proved(mixed, **ssh) == set()
 
 
+@pytest.mark.torture
 def test_a_service_in_a_mixed_pair(mixed):
     """Each engine hears of what comes in on its host, and of nothing that the other has carried."""
     service = {"replication_engine": "service"}

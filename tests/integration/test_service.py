@@ -256,6 +256,20 @@ def test_a_reload_loses_nothing(pair):
 
 
 @pytest.mark.torture
+def test_one_that_hangs_is_started_again(pair):
+    """systemd hears from it each second, and after a minute of silence kills it."""
+    restarts = f"systemctl show -p NRestarts --value {SERVICE}"
+    before = int(pair.shell(restarts).stdout)
+    pair.shell(f"kill -STOP $(systemctl show -p MainPID --value {SERVICE})")
+    token = pair.deliver(BOB)
+    deadline = time.monotonic() + 120
+    while int(pair.shell(restarts).stdout) == before and time.monotonic() < deadline:
+        time.sleep(1)
+    assert int(pair.shell(restarts).stdout) == before + 1
+    assert pair.arrived(BOB, token, MX2, seconds=15) is not None
+
+
+@pytest.mark.torture
 def test_it_is_watched_as_any_pair(pair):
     runs.succeeded(pair.play("monitor", monitoring_textfile_dir=""))
     answer = pair.shell("/usr/local/bin/dovecot_replication_check --now --check").stdout

@@ -27,7 +27,7 @@ GONE = (
 )
 NOREPLICATE = (
     "The userdb field noreplicate is set for %s, so the replicator would drop them; nothing was changed. Remove the "
-    "field (on both hosts), leave out the names, or set check_userdb to false. On Dovecot 2.4 this is not the field, but "
+    "field (on both hosts), leave out the names, or set check_userdb to false. On Dovecot 2.4 it is not the field, but "
     "replication_excluded_users of the role."
 )
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How fast mail crosses with Dovecot's replicator and with the service, on two labs, one after the other in one run."""
 
+import collections
 import json
 import statistics
 import time
@@ -76,6 +77,42 @@ class Crossing:
             map(float, left.values())
         )
 
+    def outage(self):
+        """Deliver mail while the peer's Dovecot is stopped; return the seconds from its start to the last arrival."""
+        common = ["60", "30", f"outage{time.time():.0f}"]
+        self.lab.execute(MX2, "systemctl", "stop", "dovecot")
+        self.lab.execute(MX1, "python3", CROSSING, "send", *common, "0")
+        time.sleep(30)
+        seer = self.lab.converse(MX2, "python3", CROSSING, "see", *common, "400")
+        began = time.time()
+        self.lab.execute(MX2, "systemctl", "start", "dovecot")
+        came = [float(line.split()[1]) for line in seer.communicate()[0].splitlines()]
+        assert len(came) == 60, len(came)
+        return max(came) - began
+
+    def subjects(self, host, prefix):
+        """How often each user has each mail of a series."""
+        fetch = ["doveadm", "-f", "tab", "fetch", "-u", "x*", "user hdr.subject", "mailbox", "INBOX", "all"]
+        lines = self.lab.execute(host, *fetch).stdout.splitlines()[1:]
+        found = collections.Counter(tuple(line.split("\t")[-2:]) for line in lines)
+        return {key: number for key, number in found.items() if prefix in key[1]}
+
+    def both(self):
+        """Deliver mail on both hosts to the same users at once; return how many mails are lost, and doubled."""
+        series = f"both{time.time():.0f}"
+        senders = [
+            self.lab.converse(host, "python3", CROSSING, "send", "200", "20", f"{host[:3]}{series}", "0")
+            for host in HOSTS
+        ]
+        for sender in senders:
+            sender.communicate()
+        deadline = time.monotonic() + PATIENCE
+        here, there = ({}, {1: 1})
+        while (here != there or len(here) < 400) and time.monotonic() < deadline:
+            time.sleep(2)
+            here, there = (self.subjects(host, series) for host in HOSTS)
+        return 400 - min(len(here), len(there)), sum(number - 1 for number in here.values())
+
     def measure(self):
         delays, dummy = self.cross("single mails", 20, 1, 0.5)
         self.figures["one mail, median of 20, s"] = statistics.median(delays)
@@ -84,6 +121,10 @@ class Crossing:
         self.figures["200 mails to 50 users at once, until the last, s"] = took
         self.figures["200 mails to 50 users at once, median, s"] = statistics.median(delays)
         self.figures["200 mails to one user, until the last, s"] = self.cross("user", 200, 1, 0)[1]
+        self.figures["peer stopped for half a minute, until 60 mails of meanwhile are there, s"] = self.outage()
+        lost, doubled = self.both()
+        self.figures["200 mails on each host for the same 20 users at once: lost"] = lost
+        self.figures["the same: doubled"] = doubled
         process = "dovecot-replication-syncer" if self.engine.name == "service" else "replicator"
         pids = self.lab.execute(MX1, "pgrep", "-f", process).stdout.split()
         rss = [self.lab.execute(MX1, "ps", "-o", "rss=", "-p", pid, check=False).stdout for pid in pids]
@@ -106,4 +147,5 @@ def compared(say):
 def rows(found):
     """Return rows for a table: what was measured, the figures, and their ratio."""
     first, second = found.values()
-    return [[what, f"{first[what]:.3g}", f"{second[what]:.3g}", f"{second[what] / first[what]:.2f}"] for what in first]
+    ratios = {what: f"{second[what] / first[what]:.2f}" if first[what] else "" for what in first}
+    return [[what, f"{first[what]:.3g}", f"{second[what]:.3g}", ratios[what]] for what in first]

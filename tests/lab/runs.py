@@ -313,5 +313,10 @@ def arrived(lab, host, user, token, seconds=ARRIVAL_SECONDS):
     else:
         return None
     took = time.monotonic() - began
-    fetched = lab.execute(host, "doveadm", "fetch", "-u", user, "uid", "mailbox", "INBOX", "header", "Subject", token)
-    return took if "uid:" in fetched.stdout else None
+    fetch = ["doveadm", "fetch", "-u", user, "uid", "mailbox", "INBOX", "header", "Subject", token]
+    # A file that dsync has just put there may not be in the index yet (2 of 969).
+    for _look in range(10):
+        if "uid:" in lab.execute(host, *fetch).stdout:
+            return took
+        time.sleep(0.2)
+    return None

@@ -305,6 +305,8 @@ class Lab:
     def down(self):
         """Remove the hosts, their network and what was written about them."""
         for container in self._containers(f"label={PREFIX}={self.name}"):
+            # An orderly end would take half a minute, and may be given up in the middle.
+            self.engine("kill", container, check=False)
             self.engine("rm", "-f", container, check=False)
         self.engine("network", "rm", self.network, check=False)
         shutil.rmtree(self.directory, ignore_errors=True)

@@ -57,6 +57,7 @@ class Syncer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._masks = [mask_matcher(mask) for mask in settings.kept_out]
         self._open: Optional[Store] = None
 
     def problems(self, names: List[str]) -> Dict[str, str]:
@@ -78,7 +79,7 @@ class Syncer:
 
     def is_kept_out(self, name: str) -> bool:
         """Tell whether the role's replication_excluded_users has a user."""
-        return any(mask_matcher(mask)(name) for mask in self.settings.kept_out)
+        return any(matches(name) for matches in self._masks)
 
     def on_hold(self) -> bool:
         """Return whether the playbook ``drain`` keeps syncs from being started."""
@@ -153,7 +154,8 @@ class TimerClient(ReplicatorClient):
         rows = statuses_of(
             entries, self._syncer.facts(), self._syncer.is_running(), self._syncer.settings.interval, time.time()
         )
-        return {name: rows[name] for name in rows if matches(name)}
+        # Who is kept out from now on is in the database until the next round.
+        return {name: rows[name] for name in rows if matches(name) and not self._syncer.is_kept_out(name)}
 
     def dsyncs(self) -> List[DsyncSlot]:
         busy = self._syncer.read(Store.slots) if self._syncer.is_running() else {}

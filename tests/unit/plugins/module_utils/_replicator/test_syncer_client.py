@@ -147,6 +147,14 @@ def test_masks(client, kept):
     assert set(client.users("*@x")) == {"b@x"}
 
 
+def test_who_is_kept_out_is_not_on_the_list(client, kept):
+    """Nor before the next round, which takes them out of the database."""
+    for name in ("a@x", "b@y"):
+        synced(kept, name)
+    without = TimerClient(Syncer(client._syncer.settings._replace(kept_out=["*@x"])), Systemd())
+    assert set(without.users()) == {"b@y"} and set(client.users()) == {"a@x", "b@y"}
+
+
 def test_nobody_else_may_read_the_names(client):
     client.users()
     assert os.stat(client._syncer.settings.database).st_mode & 0o7 == 0

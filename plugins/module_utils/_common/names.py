@@ -13,12 +13,17 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 NAMED_IN_MESSAGES = 10
 
 
+def is_mask(name: str) -> bool:
+    """Tell whether the replicator takes a name for a mask."""
+    return "*" in name or "?" in name
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raise DovecotError for a name that the replicator would take for something else."""
     for name in names:
         if not name:
             raise DovecotError("Reading the names of users", "one of them is empty")
-        if "*" in name or "?" in name:
+        if is_mask(name):
             raise DovecotError(
                 "Reading the names of users",
                 "%r is a mask, not a name" % name,
@@ -45,7 +50,7 @@ def names_in_file(content: bytes, path: str) -> List[str]:
             ) from None
         if not name:
             continue
-        if "*" in name or "?" in name:
+        if is_mask(name):
             raise DovecotError(tried, "%r in %s is a mask, not a name" % (name, at), cure="give it as user_mask")
         if not name.isprintable():
             raise DovecotError(tried, "%r in %s has a character that cannot be printed" % (name, at))
@@ -86,6 +91,12 @@ def mask_matcher(mask: str) -> Callable[[str], bool]:
     pattern = b"".join(parts.get(part, re.escape(part)) for part in re.split(rb"([*?])", _as_bytes(mask)))
     matches = re.compile(b"(?s)" + pattern + rb"\Z").match
     return lambda name: matches(_as_bytes(name)) is not None
+
+
+def masks_matcher(masks: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name matches one of the masks."""
+    matchers = [mask_matcher(mask) for mask in masks]
+    return lambda name: any(matches(name) for matches in matchers)
 
 
 def differing_in_case(listed: Iterable[str], names: Iterable[str]) -> Set[str]:

@@ -15,7 +15,10 @@ from typing import Callable, Dict, Iterable, List, Optional, TypeVar
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import (
+    mask_matcher,
+    masks_matcher,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.rights import AS_ROOT
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.client import ReplicatorClient
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
@@ -57,7 +60,8 @@ class Syncer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._masks = [mask_matcher(mask) for mask in settings.kept_out]
+        # Whether the role's replication_excluded_users has a user.
+        self.is_kept_out = masks_matcher(settings.kept_out)
         self._open: Optional[Store] = None
 
     def problems(self, names: List[str]) -> Dict[str, str]:
@@ -76,10 +80,6 @@ class Syncer:
     def failing(self) -> List[Entry]:
         """Return what is known of the users whose last sync has failed, sorted by name."""
         return sorted(entry for entry in self.read(Store.entries).values() if entry.failed)
-
-    def is_kept_out(self, name: str) -> bool:
-        """Tell whether the role's replication_excluded_users has a user."""
-        return any(matches(name) for matches in self._masks)
 
     def on_hold(self) -> bool:
         """Return whether the playbook ``drain`` keeps syncs from being started."""

@@ -2,19 +2,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the timer's rounds and the service have in common. PRIVATE to this collection.
 
-Both decide when ``doveadm sync`` runs, and for whom. How it is run, what is kept of its end and what is told to those
-who watch the host is here.
+Both decide when ``doveadm sync`` runs, and for whom. How it is run, and what is kept of its end, is here.
 """
 
-import json
 import os
 import sqlite3
 import sys
 import time
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple, TypeVar
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.writing import write_whole
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import masks_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import Settings
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.store import Entry, Store
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.syncing import (
@@ -24,7 +21,6 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._synce
     ended,
     run,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.view import reading_of, statuses_of
 
 # How often a sync is repeated at once because mail has changed meanwhile.
 REPEATS = 3
@@ -84,7 +80,7 @@ class Engine:
 
     def _heed(self, settings: Settings) -> None:
         self._settings = settings
-        self._masks = [mask_matcher(mask) for mask in settings.kept_out]
+        self.is_kept_out = masks_matcher(settings.kept_out)
 
     def listing(self) -> Tuple[Optional[List[str]], str]:
         """Return the users whom the userdb lists, but for those who are kept out; or None, and why it does not."""
@@ -99,9 +95,6 @@ class Engine:
         if problem:
             self._say("%sthe userdb does not list its users: %s" % (ERR, problem))
         self._kept(lambda: self._store.note(listing_problem=problem), None)
-
-    def is_kept_out(self, name: str) -> bool:
-        return any(matches(name) for matches in self._masks)
 
     def is_held(self) -> bool:
         """Tell whether the playbook ``drain`` keeps syncs from being started."""
@@ -150,13 +143,6 @@ class Engine:
     def _kept(self, keep: Callable[[], T], otherwise: T) -> T:
         """Return what becomes of writing to the store; ``otherwise`` is for an engine that goes on without."""
         return keep()
-
-    def tell(self) -> None:
-        """Write what is known for those who watch this host, in numbers."""
-        settings, store, now = self._settings, self._store, time.time()
-        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, now)
-        reading = reading_of(rows, store.slots(), self.is_held(), now)
-        write_whole(settings.reading, json.dumps(reading))
 
 
 def print_line(line: str) -> None:

@@ -6,9 +6,9 @@ The protocol is that of src/replication/replicator/doveadm-connection.c in Dovec
 silent: an unknown user is refused, the flag ``f`` gives a full sync, and NOTIFY, which 2.4 does not send, is refused.
 """
 
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Dict, Iterable, List, Optional, Tuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import mask_matcher
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import is_mask, mask_matcher
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
     OVERVIEW_KEYS,
     PRIORITIES,
@@ -29,10 +29,6 @@ def refusal(reason: str) -> bytes:
 
 NOT_FOUND = refusal("User not found")
 NOT_LISTED = refusal("The userdb does not list its users")
-
-
-def is_mask(name: str) -> bool:
-    return "*" in name or "?" in name
 
 
 def unknown_in(fields: List[str], scheduler: Scheduler) -> Optional[str]:
@@ -74,11 +70,7 @@ def rows(users: Iterable[User], now: float, sweep_due: float) -> List[bytes]:
 
 def status(scheduler: Scheduler, mask: str, now: float, sweep_due: float) -> bytes:
     """Return the answer to ``STATUS mask``."""
-    if is_mask(mask):
-        matches = mask_matcher(mask)
-        users = [user for name, user in scheduler.users.items() if mask == "*" or matches(name)]
-    else:
-        users = [scheduler.users[mask]] if mask in scheduler.users else []
+    users = [scheduler.users[name] for name in wanted(scheduler, mask)]
     return b"".join(row + b"\n" for row in rows(users, now, sweep_due)) + b"\n"
 
 
@@ -121,5 +113,5 @@ def wanted(scheduler: Scheduler, name: str) -> List[str]:
     """Return the users on the list whom a name or a mask means."""
     if not is_mask(name):
         return [name] if name in scheduler.users else []
-    matches: Callable[[str], bool] = mask_matcher(name)
-    return [known for known in scheduler.users if matches(known)]
+    matches = mask_matcher(name)
+    return [known for known in scheduler.users if name == "*" or matches(known)]

@@ -7,9 +7,11 @@ a round over all users is due, it syncs them all, those first who have waited lo
 """
 
 import concurrent.futures
+import json
 import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.writing import write_whole
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.engine import (
     ERR,
     INFO,
@@ -20,6 +22,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._synce
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import Settings
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.store import Entry, Store
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.syncing import OUTAGES, Ended, run
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.view import reading_of, statuses_of
 
 # How often a run looks for new requests while it has syncs under way, in seconds.
 LOOK = 0.2
@@ -115,7 +118,7 @@ class Round(Engine):
         return problem
 
     def _tell(self, seldom: bool = False) -> None:
-        """As ``tell``.
+        """Write what is known for those who watch this host, in numbers.
 
         :arg seldom: not if that was a few seconds ago, and so that it takes but a share of the time
         """
@@ -123,7 +126,9 @@ class Round(Engine):
         last, cost = self._told
         if seldom and last <= began < last + max(TELLING_PAUSE, TELLING_SHARE * cost):
             return
-        self.tell()
+        settings, store = self._settings, self._store
+        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, began)
+        write_whole(settings.reading, json.dumps(reading_of(rows, store.slots(), self.is_held(), began)))
         self._told = (began, time.time() - began)
 
     def _take_down(self, slot: int, job: Job, end: Ended) -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Whom the service syncs next. Pure: what happens goes in, and whose sync is to begin comes out. PRIVATE.
 
-Times are seconds of a clock that nobody sets back, unless a name ends in ``_at``: these are Unix seconds.
+Times are seconds of a clock that nobody sets back; those in an ``Entry`` are Unix seconds.
 """
 
 import collections

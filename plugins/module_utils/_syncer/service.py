@@ -17,6 +17,7 @@ import sqlite3
 import time
 from typing import Any, Callable, Coroutine, Dict, List, Optional, Set
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import is_mask
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.writing import write_whole
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._monitoring.snapshot import snapshot_of
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.protocol import (
@@ -227,14 +228,15 @@ class Service(Engine):
         self._unheard += end.kind == "synced"
         self._wake.set()
 
-    async def _align(self) -> None:
-        """Take the users from the userdb; without them go on with those who are known."""
+    async def _align(self) -> bool:
+        """Take the users from the userdb, and tell whether it lists them; else go on with those who are known."""
         names, problem = await self._loop.run_in_executor(self._aside, self.listing)
         self.note_listing(problem)
         if names is not None:
             new = self._scheduler.align(names)
             self._kept(lambda: self._store.align(names or []), None)
             self._scheduler.add(new)
+        return names is not None
 
     async def _sweep(self, interval: float = 0.0) -> None:
         self._kept(lambda: self._store.note(round_began=int(time.time())), None)
@@ -282,7 +284,6 @@ class Service(Engine):
                     raise ValueError("an event of more than %d bytes" % LONGEST_EVENT)
             except ValueError as error:
                 self._say("%sDovecot tells what is no event: %s" % (ERR, error))
-                self._doubt()
                 break
             self._heard(names)
         writer.close()
@@ -332,10 +333,8 @@ class Service(Engine):
         """Return the answer to a command, None where the connection is to be closed."""
         unknown = replies.unknown_in(fields, self._scheduler)
         if unknown is not None:
-            if replies.is_mask(unknown):
-                await self._align()
-                problem = self._store.facts().get("listing_problem")
-                return replies.NOT_LISTED if problem else replies.OK
+            if is_mask(unknown):
+                return replies.OK if await self._align() else replies.NOT_LISTED
             there = await self._loop.run_in_executor(self._aside, self.has_account, unknown)
             if not there or self.is_kept_out(unknown):
                 return replies.NOT_FOUND
@@ -390,6 +389,7 @@ class Service(Engine):
     # What is kept, and told
 
     def tell(self) -> None:
+        """Write what is known for those who watch this host, in numbers."""
         now, now_at = time.monotonic(), time.time()
         slots = [DsyncSlot(name, kind) for name, kind in self._slots().values()]
         lines = replies.rows(self._scheduler.users.values(), now, self._sweep_due)

@@ -97,12 +97,17 @@ class TaskFailed(Exception):
 NAMED_IN_MESSAGES = 10
 
 
+def is_mask(name: str) -> bool:
+    """Tell whether the replicator takes a name for a mask."""
+    return "*" in name or "?" in name
+
+
 def check_names(names: Iterable[str]) -> None:
     """Raise DovecotError for a name that the replicator would take for something else."""
     for name in names:
         if not name:
             raise DovecotError("Reading the names of users", "one of them is empty")
-        if "*" in name or "?" in name:
+        if is_mask(name):
             raise DovecotError(
                 "Reading the names of users",
                 "%r is a mask, not a name" % name,
@@ -129,7 +134,7 @@ def names_in_file(content: bytes, path: str) -> List[str]:
             ) from None
         if not name:
             continue
-        if "*" in name or "?" in name:
+        if is_mask(name):
             raise DovecotError(tried, "%r in %s is a mask, not a name" % (name, at), cure="give it as user_mask")
         if not name.isprintable():
             raise DovecotError(tried, "%r in %s has a character that cannot be printed" % (name, at))
@@ -172,6 +177,12 @@ def mask_matcher(mask: str) -> Callable[[str], bool]:
     return lambda name: matches(_as_bytes(name)) is not None
 
 
+def masks_matcher(masks: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name matches one of the masks."""
+    matchers = [mask_matcher(mask) for mask in masks]
+    return lambda name: any(matches(name) for matches in matchers)
+
+
 def differing_in_case(listed: Iterable[str], names: Iterable[str]) -> Set[str]:
     """Return the listed names that differ from one of the names in upper and lower case only."""
     exact = set(names)
@@ -192,25 +203,6 @@ def sample(names: Iterable[str], size: int) -> List[str]:
     ordered = sorted(names)
     size = min(size, len(ordered))
     return [ordered[index * len(ordered) // size] for index in range(size)]
-
-
-# _common/writing.py
-
-
-def write_whole(path: str, text: str) -> None:
-    """Write a file that is never seen by half, readable for all; raise OSError."""
-    beside = "%s.%d.new" % (path, os.getpid())
-    try:
-        with open(beside, "w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(beside, 0o644)
-        os.rename(beside, path)
-    except OSError:
-        if os.path.exists(beside):
-            os.unlink(beside)
-        raise
 
 
 # _syncer/settings.py
@@ -656,6 +648,172 @@ def _text(output: bytes) -> str:
     return output.decode("utf-8", "surrogateescape")
 
 
+# _syncer/engine.py
+
+
+# How often a sync is repeated at once because mail has changed meanwhile.
+REPEATS = 3
+LISTING_SECONDS = 120
+# The journal's levels, as systemd reads them in front of a line.
+ERR, INFO = "<3>", "<6>"
+# How the end of a sync is told where it is no failure.
+WORDS = {"missing": "the peer does not have this user", "gone": "this host does not have this user"}
+
+T = TypeVar("T")
+Run = Callable[[List[str], Optional[float]], Tuple[int, str, str]]
+
+
+class Job(NamedTuple):
+    """A sync to be run.
+
+    :arg full: whether everything is compared
+    :arg began: Unix seconds
+    :arg asked: as ``Store.begin`` has it
+    """
+
+    name: str
+    full: bool
+    argv: List[str]
+    began: int
+    asked: int = 0
+
+
+def changes(job: Job, end: Ended, now: int) -> Dict[str, Any]:
+    """Return what a sync changes in the entry of its user."""
+    values: Dict[str, Any] = {"fast": job.began, "status": end.status, "problem": end.problem}
+    if end.kind == "synced":
+        values.update(success=now, failed=0, missing=0)
+        if job.full:
+            values["full"] = job.began
+    elif end.kind == "missing":
+        values.update(failed=0, missing=1)
+    else:
+        values.update(failed=1)
+    return values
+
+
+class Engine:
+    """Runs syncs.
+
+    :arg run_command: what runs a command for at most so many seconds
+    :arg say: what writes a line for the journal
+    """
+
+    def __init__(
+        self, settings: Settings, store: Store, run_command: Run = run, say: Optional[Callable[[str], Any]] = None
+    ) -> None:
+        self._heed(settings)
+        self._store = store
+        self._run = run_command
+        self._say = say or print_line
+
+    def _heed(self, settings: Settings) -> None:
+        self._settings = settings
+        self.is_kept_out = masks_matcher(settings.kept_out)
+
+    def listing(self) -> Tuple[Optional[List[str]], str]:
+        """Return the users whom the userdb lists, but for those who are kept out; or None, and why it does not."""
+        status, out, err = self._run(self._settings.doveadm + ["user", "*"], LISTING_SECONDS)
+        names = [name for name in out.split("\n") if name]
+        if status or not names:
+            return None, (err.strip().splitlines() or ["doveadm user '*' prints nothing"])[-1]
+        return [name for name in names if not self.is_kept_out(name)], ""
+
+    def note_listing(self, problem: str) -> None:
+        """Keep why the userdb does not list its users, empty where it does."""
+        if problem:
+            self._say("%sthe userdb does not list its users: %s" % (ERR, problem))
+        self._kept(lambda: self._store.note(listing_problem=problem), None)
+
+    def is_held(self) -> bool:
+        """Tell whether the playbook ``drain`` keeps syncs from being started."""
+        return os.path.exists(self._settings.hold_file)
+
+    def job(self, name: str, slot: int, entry: Optional[Entry]) -> Job:
+        """Return the sync of a user, which counts as begun.
+
+        :arg entry: what is known of the user
+        """
+        settings, now = self._settings, int(time.time())
+        old = entry is None or not entry.full <= now < entry.full + settings.full_sync_interval
+        state = "" if old else self._store.state(name)
+        argv, full = command(settings.doveadm, name, settings.destination, settings.lock_patience, state)
+        return Job(name, full, argv, now, self._kept(lambda: self._store.begin(slot, name, full), 0))
+
+    def sync(self, job: Job) -> Ended:
+        """Run a sync, again where mail has changed meanwhile; in a thread of its own."""
+        try:
+            for _repeat in range(REPEATS):
+                end = ended(*self._run(job.argv, self._settings.patience))
+                if end.kind != "again":
+                    break
+        except OSError as error:
+            return Ended("failed", 0, "%s: %s" % (job.argv[0], error), "")
+        if end.kind == "missing" and not self.has_account(job.name):
+            return end._replace(kind="gone")
+        return end
+
+    def has_account(self, name: str) -> bool:
+        """Tell whether this host has such a user; true where the userdb does not answer."""
+        return self._run(self._settings.doveadm + ["user", "-u", name], LISTING_SECONDS)[0] != NO_SUCH_USER
+
+    def take_down(self, slot: int, job: Job, end: Ended) -> Dict[str, Any]:
+        """Keep how a sync has ended; return what that changes in the entry of its user."""
+        # After any doubt everything is compared, so only a success leaves a state.
+        state = end.state if end.kind == "synced" else ""
+        values = changes(job, end, int(time.time()))
+        self._kept(lambda: self._store.end(slot, job.name, job.asked, values, state), None)
+        if end.kind == "gone":
+            self._kept(lambda: self._store.forget([job.name]), None)
+        if end.kind != "synced":
+            self._say("%s%s: %s" % (ERR, job.name, WORDS.get(end.kind) or "sync failed: " + end.problem))
+        return values
+
+    def _kept(self, keep: Callable[[], T], otherwise: T) -> T:
+        """Return what becomes of writing to the store; ``otherwise`` is for an engine that goes on without."""
+        return keep()
+
+
+def print_line(line: str) -> None:
+    """Write a line for the journal."""
+    sys.stdout.write(line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n")
+    sys.stdout.flush()
+
+
+def opened(path: str) -> Store:
+    """Return the Store; one that is damaged is put aside, and everyone is compared in full again."""
+    try:
+        store = Store(path)
+        store.entries([])
+        store.facts()
+        return store
+    except sqlite3.DatabaseError as error:
+        if "malformed" not in str(error) and "not a database" not in str(error):
+            raise
+        print_line("%s%s: %s; it begins anew" % (ERR, path, error))
+        os.rename(path, path + ".damaged")
+        return Store(path)
+
+
+# _common/writing.py
+
+
+def write_whole(path: str, text: str) -> None:
+    """Write a file that is never seen by half, readable for all; raise OSError."""
+    beside = "%s.%d.new" % (path, os.getpid())
+    try:
+        with open(beside, "w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(beside, 0o644)
+        os.rename(beside, path)
+    except OSError:
+        if os.path.exists(beside):
+            os.unlink(beside)
+        raise
+
+
 # _replicator/protocol.py
 
 
@@ -1027,163 +1185,6 @@ def reading_of(
     }
 
 
-# _syncer/engine.py
-
-
-# How often a sync is repeated at once because mail has changed meanwhile.
-REPEATS = 3
-LISTING_SECONDS = 120
-# The journal's levels, as systemd reads them in front of a line.
-ERR, INFO = "<3>", "<6>"
-# How the end of a sync is told where it is no failure.
-WORDS = {"missing": "the peer does not have this user", "gone": "this host does not have this user"}
-
-T = TypeVar("T")
-Run = Callable[[List[str], Optional[float]], Tuple[int, str, str]]
-
-
-class Job(NamedTuple):
-    """A sync to be run.
-
-    :arg full: whether everything is compared
-    :arg began: Unix seconds
-    :arg asked: as ``Store.begin`` has it
-    """
-
-    name: str
-    full: bool
-    argv: List[str]
-    began: int
-    asked: int = 0
-
-
-def changes(job: Job, end: Ended, now: int) -> Dict[str, Any]:
-    """Return what a sync changes in the entry of its user."""
-    values: Dict[str, Any] = {"fast": job.began, "status": end.status, "problem": end.problem}
-    if end.kind == "synced":
-        values.update(success=now, failed=0, missing=0)
-        if job.full:
-            values["full"] = job.began
-    elif end.kind == "missing":
-        values.update(failed=0, missing=1)
-    else:
-        values.update(failed=1)
-    return values
-
-
-class Engine:
-    """Runs syncs.
-
-    :arg run_command: what runs a command for at most so many seconds
-    :arg say: what writes a line for the journal
-    """
-
-    def __init__(
-        self, settings: Settings, store: Store, run_command: Run = run, say: Optional[Callable[[str], Any]] = None
-    ) -> None:
-        self._heed(settings)
-        self._store = store
-        self._run = run_command
-        self._say = say or print_line
-
-    def _heed(self, settings: Settings) -> None:
-        self._settings = settings
-        self._masks = [mask_matcher(mask) for mask in settings.kept_out]
-
-    def listing(self) -> Tuple[Optional[List[str]], str]:
-        """Return the users whom the userdb lists, but for those who are kept out; or None, and why it does not."""
-        status, out, err = self._run(self._settings.doveadm + ["user", "*"], LISTING_SECONDS)
-        names = [name for name in out.split("\n") if name]
-        if status or not names:
-            return None, (err.strip().splitlines() or ["doveadm user '*' prints nothing"])[-1]
-        return [name for name in names if not self.is_kept_out(name)], ""
-
-    def note_listing(self, problem: str) -> None:
-        """Keep why the userdb does not list its users, empty where it does."""
-        if problem:
-            self._say("%sthe userdb does not list its users: %s" % (ERR, problem))
-        self._kept(lambda: self._store.note(listing_problem=problem), None)
-
-    def is_kept_out(self, name: str) -> bool:
-        return any(matches(name) for matches in self._masks)
-
-    def is_held(self) -> bool:
-        """Tell whether the playbook ``drain`` keeps syncs from being started."""
-        return os.path.exists(self._settings.hold_file)
-
-    def job(self, name: str, slot: int, entry: Optional[Entry]) -> Job:
-        """Return the sync of a user, which counts as begun.
-
-        :arg entry: what is known of the user
-        """
-        settings, now = self._settings, int(time.time())
-        old = entry is None or not entry.full <= now < entry.full + settings.full_sync_interval
-        state = "" if old else self._store.state(name)
-        argv, full = command(settings.doveadm, name, settings.destination, settings.lock_patience, state)
-        return Job(name, full, argv, now, self._kept(lambda: self._store.begin(slot, name, full), 0))
-
-    def sync(self, job: Job) -> Ended:
-        """Run a sync, again where mail has changed meanwhile; in a thread of its own."""
-        try:
-            for _repeat in range(REPEATS):
-                end = ended(*self._run(job.argv, self._settings.patience))
-                if end.kind != "again":
-                    break
-        except OSError as error:
-            return Ended("failed", 0, "%s: %s" % (job.argv[0], error), "")
-        if end.kind == "missing" and not self.has_account(job.name):
-            return end._replace(kind="gone")
-        return end
-
-    def has_account(self, name: str) -> bool:
-        """Tell whether this host has such a user; true where the userdb does not answer."""
-        return self._run(self._settings.doveadm + ["user", "-u", name], LISTING_SECONDS)[0] != NO_SUCH_USER
-
-    def take_down(self, slot: int, job: Job, end: Ended) -> Dict[str, Any]:
-        """Keep how a sync has ended; return what that changes in the entry of its user."""
-        # After any doubt everything is compared, so only a success leaves a state.
-        state = end.state if end.kind == "synced" else ""
-        values = changes(job, end, int(time.time()))
-        self._kept(lambda: self._store.end(slot, job.name, job.asked, values, state), None)
-        if end.kind == "gone":
-            self._kept(lambda: self._store.forget([job.name]), None)
-        if end.kind != "synced":
-            self._say("%s%s: %s" % (ERR, job.name, WORDS.get(end.kind) or "sync failed: " + end.problem))
-        return values
-
-    def _kept(self, keep: Callable[[], T], otherwise: T) -> T:
-        """Return what becomes of writing to the store; ``otherwise`` is for an engine that goes on without."""
-        return keep()
-
-    def tell(self) -> None:
-        """Write what is known for those who watch this host, in numbers."""
-        settings, store, now = self._settings, self._store, time.time()
-        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, now)
-        reading = reading_of(rows, store.slots(), self.is_held(), now)
-        write_whole(settings.reading, json.dumps(reading))
-
-
-def print_line(line: str) -> None:
-    """Write a line for the journal."""
-    sys.stdout.write(line.encode("utf-8", "surrogateescape").decode("utf-8", "replace") + "\n")
-    sys.stdout.flush()
-
-
-def opened(path: str) -> Store:
-    """Return the Store; one that is damaged is put aside, and everyone is compared in full again."""
-    try:
-        store = Store(path)
-        store.entries([])
-        store.facts()
-        return store
-    except sqlite3.DatabaseError as error:
-        if "malformed" not in str(error) and "not a database" not in str(error):
-            raise
-        print_line("%s%s: %s; it begins anew" % (ERR, path, error))
-        os.rename(path, path + ".damaged")
-        return Store(path)
-
-
 # _syncer/rounds.py
 
 
@@ -1281,7 +1282,7 @@ class Round(Engine):
         return problem
 
     def _tell(self, seldom: bool = False) -> None:
-        """As ``tell``.
+        """Write what is known for those who watch this host, in numbers.
 
         :arg seldom: not if that was a few seconds ago, and so that it takes but a share of the time
         """
@@ -1289,7 +1290,9 @@ class Round(Engine):
         last, cost = self._told
         if seldom and last <= began < last + max(TELLING_PAUSE, TELLING_SHARE * cost):
             return
-        self.tell()
+        settings, store = self._settings, self._store
+        rows = statuses_of(store.entries().values(), store.facts(), True, settings.interval, began)
+        write_whole(settings.reading, json.dumps(reading_of(rows, store.slots(), self.is_held(), began)))
         self._told = (began, time.time() - began)
 
     def _take_down(self, slot: int, job: Job, end: Ended) -> None:
@@ -1572,10 +1575,6 @@ NOT_FOUND = refusal("User not found")
 NOT_LISTED = refusal("The userdb does not list its users")
 
 
-def is_mask(name: str) -> bool:
-    return "*" in name or "?" in name
-
-
 def unknown_in(fields: List[str], scheduler: Scheduler) -> Optional[str]:
     """Return the name or mask that a command needs the userdb for, None where it needs none."""
     place = {"ADD": 1, "REPLICATE": 3}.get(fields[0])
@@ -1615,11 +1614,7 @@ def rows(users: Iterable[User], now: float, sweep_due: float) -> List[bytes]:
 
 def status(scheduler: Scheduler, mask: str, now: float, sweep_due: float) -> bytes:
     """Return the answer to ``STATUS mask``."""
-    if is_mask(mask):
-        matches = mask_matcher(mask)
-        users = [user for name, user in scheduler.users.items() if mask == "*" or matches(name)]
-    else:
-        users = [scheduler.users[mask]] if mask in scheduler.users else []
+    users = [scheduler.users[name] for name in wanted(scheduler, mask)]
     return b"".join(row + b"\n" for row in rows(users, now, sweep_due)) + b"\n"
 
 
@@ -1662,8 +1657,8 @@ def wanted(scheduler: Scheduler, name: str) -> List[str]:
     """Return the users on the list whom a name or a mask means."""
     if not is_mask(name):
         return [name] if name in scheduler.users else []
-    matches: Callable[[str], bool] = mask_matcher(name)
-    return [known for known in scheduler.users if matches(known)]
+    matches = mask_matcher(name)
+    return [known for known in scheduler.users if name == "*" or matches(known)]
 
 
 # _syncer/service.py
@@ -1856,14 +1851,15 @@ class Service(Engine):
         self._unheard += end.kind == "synced"
         self._wake.set()
 
-    async def _align(self) -> None:
-        """Take the users from the userdb; without them go on with those who are known."""
+    async def _align(self) -> bool:
+        """Take the users from the userdb, and tell whether it lists them; else go on with those who are known."""
         names, problem = await self._loop.run_in_executor(self._aside, self.listing)
         self.note_listing(problem)
         if names is not None:
             new = self._scheduler.align(names)
             self._kept(lambda: self._store.align(names or []), None)
             self._scheduler.add(new)
+        return names is not None
 
     async def _sweep(self, interval: float = 0.0) -> None:
         self._kept(lambda: self._store.note(round_began=int(time.time())), None)
@@ -1911,7 +1907,6 @@ class Service(Engine):
                     raise ValueError("an event of more than %d bytes" % LONGEST_EVENT)
             except ValueError as error:
                 self._say("%sDovecot tells what is no event: %s" % (ERR, error))
-                self._doubt()
                 break
             self._heard(names)
         writer.close()
@@ -1962,9 +1957,7 @@ class Service(Engine):
         unknown = unknown_in(fields, self._scheduler)
         if unknown is not None:
             if is_mask(unknown):
-                await self._align()
-                problem = self._store.facts().get("listing_problem")
-                return NOT_LISTED if problem else OK
+                return OK if await self._align() else NOT_LISTED
             there = await self._loop.run_in_executor(self._aside, self.has_account, unknown)
             if not there or self.is_kept_out(unknown):
                 return NOT_FOUND
@@ -2019,6 +2012,7 @@ class Service(Engine):
     # What is kept, and told
 
     def tell(self) -> None:
+        """Write what is known for those who watch this host, in numbers."""
         now, now_at = time.monotonic(), time.time()
         slots = [DsyncSlot(name, kind) for name, kind in self._slots().values()]
         lines = rows(self._scheduler.users.values(), now, self._sweep_due)

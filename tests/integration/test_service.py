@@ -7,7 +7,7 @@ import time
 
 import pytest
 import runs
-from conftest import EVERYONE, HOSTS, MX1, MX2
+from conftest import EVERYONE, HOSTS, MX1, MX2, SERVICE_SOCKET
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _diagnosis
 
@@ -156,6 +156,22 @@ def test_nothing_is_lost_by_a_restart(pair):
         assert pair.arrived(CAROL, token, MX2, seconds=15) is not None, how
 
 
+@pytest.mark.parametrize("how", ["--no-block restart", "--signal KILL kill"])
+def test_what_changes_while_it_is_away_is_heard(pair, how):
+    """On hold, so that it is not just found by the sweep after the start."""
+    calm(pair)
+    hold = "/etc/dovecot/replication-hold.conf.ext"
+    pair.shell(f"touch {hold}; sleep 1.5; systemctl {how} {SERVICE}")
+    try:
+        pair.deliver(CAROL)
+        pair.shell(f"sleep 1; timeout 10 sh -c 'until test -S {SERVICE_SOCKET}; do sleep 0.1; done'; sleep 1")
+        waiting = [row.split("\t")[0] for row in pair.say("STATUS", "*").splitlines() if row.split("\t")[1] != "none"]
+        assert waiting == [CAROL]
+    finally:
+        pair.shell(f"rm {hold}")
+    assert crossed(pair, CAROL)
+
+
 def test_a_peer_that_is_down(pair):
     """All mail of the meantime is there soon after its return, and who asks is told why it fails."""
     tokens = {}
@@ -231,7 +247,7 @@ def test_a_service_that_is_not_told(pair):
     for _round in range(6):
         pair.module("replicator_replicate", user_mask="*", wait=True)
     assert (MX1, "changes_not_told") in found(pair)
-    assert "does not tell of changes" in pair.shell(f"journalctl -u {SERVICE} -o cat -n 50").stdout
+    assert "does not tell of changes" in pair.shell("journalctl -t dovecot-replication -o cat -n 50").stdout
     runs.succeeded(pair.play("setup"))
     calm(pair)
     time.sleep(1)

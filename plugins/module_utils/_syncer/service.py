@@ -3,7 +3,8 @@
 """The service that syncs a user once mail has changed, without a replicator. PRIVATE to this collection.
 
 Dovecot tells it of changes over a socket, it tells the modules what a replicator would, and ``Scheduler`` decides. Of
-each sync of its own it hears as well: so it knows that it is told, and Dovecot finds out that it was restarted.
+each sync of its own it hears as well: so it knows that it is told, and Dovecot finds out when it was away. While it is
+started again, systemd keeps the connection, and what Dovecot tells meanwhile waits there.
 """
 
 import asyncio
@@ -33,6 +34,12 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._synce
     Job,
     T,
 )
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.manager import (
+    drop_connection,
+    keep_connection,
+    kept_connections,
+    tell_systemd,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.scheduler import Scheduler, Start
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import (
     Settings,
@@ -52,17 +59,10 @@ OF_A_SYNC = "mail_user_session_finished"
 # How long syncs may go on once it is to stop, in seconds; and how often trouble with the disk is told.
 PARTING, REMINDER = 20.0, 60.0
 CHUNK = 65536
+BACKLOG = 100
 LONGEST_EVENT = 1024 * 1024
 TYPES = {True: "full", False: "incremental"}
 BOOT = "/proc/sys/kernel/random/boot_id"
-
-
-def tell_systemd(text: str) -> None:
-    """Tell the service manager something; see sd_notify(3)."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(text.encode("utf-8"), "\0" + path[1:] if path.startswith("@") else path)
 
 
 def users_in(lines: List[bytes]) -> Set[str]:
@@ -130,10 +130,11 @@ class Service(Engine):
     async def _serve(self) -> None:
         self._wake = asyncio.Event()
         self._begin()
-        listening = [
-            await self._listen(self._settings.events, self._hear, self._exporter()),
-            await self._listen(self._settings.socket, self._converse, None),
-        ]
+        for connection in kept_connections():
+            self._task(self._hear(connection), self._talks)
+        events = self._bound(self._settings.events, self._exporter())
+        self._task(self._welcome(events), self._talks)
+        server = await asyncio.start_unix_server(self._meet, sock=self._bound(self._settings.socket), limit=CHUNK)
         tell_systemd("READY=1\nSTATUS=Syncing with %s" % self._settings.destination)
         while not self._over:
             self._look()
@@ -145,12 +146,12 @@ class Service(Engine):
                 pass
             self._wake.clear()
         tell_systemd("STOPPING=1")
-        for server in listening:
-            server.close()
+        server.close()
         for talk in self._talks:
             talk.cancel()
         if self._talks or self._tasks:
             await asyncio.wait(self._talks | self._tasks, timeout=PARTING)
+        events.close()
         for path in (self._settings.events, self._settings.socket):
             # Later releases of Python do that themselves.
             if os.path.exists(path):
@@ -177,20 +178,21 @@ class Service(Engine):
         except (KeyError, OSError):
             return None
 
-    async def _listen(self, path: str, talk: Callable[..., Any], owner: Optional[int]) -> asyncio.AbstractServer:
-        def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._task(talk(reader, writer), self._talks)
-
+    def _bound(self, path: str, owner: Optional[int] = None) -> socket.socket:
+        """Return a socket that listens, for root and an owner alone."""
         if os.path.exists(path):
             os.unlink(path)
+        bound = socket.socket(socket.AF_UNIX)
+        bound.setblocking(False)
         mask = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(begin, path=path, limit=CHUNK)
+            bound.bind(path)
         finally:
             os.umask(mask)
         if owner is not None:
             os.chown(path, owner, -1)
-        return server
+        bound.listen(BACKLOG)
+        return bound
 
     # Syncs
 
@@ -268,25 +270,38 @@ class Service(Engine):
 
     # What Dovecot tells
 
-    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _welcome(self, bound: socket.socket) -> None:
+        while True:
+            connection, dummy = await self._loop.sock_accept(bound)
+            keep_connection(connection)
+            self._task(self._hear(connection), self._talks)
+
+    async def _hear(self, connection: socket.socket) -> None:
+        """Hear what one process of Dovecot tells, from a connection that is new or was kept."""
+        connection.setblocking(False)
         # What it told to nobody before this is lost.
         self._doubt()
         rest = b""
-        while True:
-            data = await reader.read(CHUNK)
-            if not data:
-                break
-            lines = (rest + data).split(b"\n")
-            rest = lines.pop()
-            try:
-                names = users_in(lines)
+        try:
+            while True:
+                data = await self._loop.sock_recv(connection, CHUNK)
+                if not data:
+                    break
+                lines = (rest + data).split(b"\n")
+                rest = lines.pop()
+                self._heard(users_in(lines))
                 if len(rest) > LONGEST_EVENT:
                     raise ValueError("an event of more than %d bytes" % LONGEST_EVENT)
-            except ValueError as error:
-                self._say("%sDovecot tells what is no event: %s" % (ERR, error))
-                break
-            self._heard(names)
-        writer.close()
+        except ValueError as error:
+            self._say("%sDovecot tells what is no event: %s" % (ERR, error))
+        except OSError:
+            pass
+        except asyncio.CancelledError:
+            # The next process goes on where this one ends, but not in the middle of an event.
+            if not rest:
+                raise
+        drop_connection(connection)
+        connection.close()
         self._doubt()
 
     def _heard(self, names: Set[str]) -> None:
@@ -310,6 +325,9 @@ class Service(Engine):
         self._wake.set()
 
     # What others ask
+
+    def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._task(self._converse(reader, writer), self._talks)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

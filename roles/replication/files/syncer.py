@@ -4,6 +4,7 @@
 """Syncs users with the peer, for a Dovecot that has no replicator: started by a timer of systemd, or a service."""
 
 import argparse
+import array
 import asyncio
 import base64
 import collections
@@ -1661,6 +1662,46 @@ def wanted(scheduler: Scheduler, name: str) -> List[str]:
     return [known for known in scheduler.users if name == "*" or matches(known)]
 
 
+# _syncer/manager.py
+
+
+FIRST_KEPT = 3
+
+
+def tell_systemd(text: str, *descriptors: int) -> None:
+    """Tell the service manager something, with open files where it is to keep them; nobody where there is none."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        address = "\0" + path[1:] if path.startswith("@") else path
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendmsg([text.encode("utf-8")], rights, 0, address)
+
+
+def keep_connection(connection: Any) -> None:
+    """Have systemd keep a socket open, for the next process of this service, until the other end closes it."""
+    tell_systemd("FDSTORE=1\nFDNAME=%s" % _name_of(connection), connection.fileno())
+
+
+def drop_connection(connection: Any) -> None:
+    """Have systemd keep it no longer."""
+    tell_systemd("FDSTOREREMOVE=1\nFDNAME=%s" % _name_of(connection))
+
+
+def kept_connections() -> List[socket.socket]:
+    """Return what the process before this one has had kept; to be called once."""
+    # The syncs that it starts are not to take them for theirs.
+    number, owner, dummy = (os.environ.pop("LISTEN_" + name, "0") for name in ("FDS", "PID", "FDNAMES"))
+    if owner != str(os.getpid()):
+        return []
+    return [socket.socket(fileno=descriptor) for descriptor in range(FIRST_KEPT, FIRST_KEPT + int(number))]
+
+
+def _name_of(connection: Any) -> str:
+    """Return a name that no other socket has, and this one in each process."""
+    return "events-%d" % os.fstat(connection.fileno()).st_ino
+
+
 # _syncer/service.py
 
 
@@ -1675,17 +1716,10 @@ OF_A_SYNC = "mail_user_session_finished"
 # How long syncs may go on once it is to stop, in seconds; and how often trouble with the disk is told.
 PARTING, REMINDER = 20.0, 60.0
 CHUNK = 65536
+BACKLOG = 100
 LONGEST_EVENT = 1024 * 1024
 TYPES = {True: "full", False: "incremental"}
 BOOT = "/proc/sys/kernel/random/boot_id"
-
-
-def tell_systemd(text: str) -> None:
-    """Tell the service manager something; see sd_notify(3)."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if path:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(text.encode("utf-8"), "\0" + path[1:] if path.startswith("@") else path)
 
 
 def users_in(lines: List[bytes]) -> Set[str]:
@@ -1753,10 +1787,11 @@ class Service(Engine):
     async def _serve(self) -> None:
         self._wake = asyncio.Event()
         self._begin()
-        listening = [
-            await self._listen(self._settings.events, self._hear, self._exporter()),
-            await self._listen(self._settings.socket, self._converse, None),
-        ]
+        for connection in kept_connections():
+            self._task(self._hear(connection), self._talks)
+        events = self._bound(self._settings.events, self._exporter())
+        self._task(self._welcome(events), self._talks)
+        server = await asyncio.start_unix_server(self._meet, sock=self._bound(self._settings.socket), limit=CHUNK)
         tell_systemd("READY=1\nSTATUS=Syncing with %s" % self._settings.destination)
         while not self._over:
             self._look()
@@ -1768,12 +1803,12 @@ class Service(Engine):
                 pass
             self._wake.clear()
         tell_systemd("STOPPING=1")
-        for server in listening:
-            server.close()
+        server.close()
         for talk in self._talks:
             talk.cancel()
         if self._talks or self._tasks:
             await asyncio.wait(self._talks | self._tasks, timeout=PARTING)
+        events.close()
         for path in (self._settings.events, self._settings.socket):
             # Later releases of Python do that themselves.
             if os.path.exists(path):
@@ -1800,20 +1835,21 @@ class Service(Engine):
         except (KeyError, OSError):
             return None
 
-    async def _listen(self, path: str, talk: Callable[..., Any], owner: Optional[int]) -> asyncio.AbstractServer:
-        def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._task(talk(reader, writer), self._talks)
-
+    def _bound(self, path: str, owner: Optional[int] = None) -> socket.socket:
+        """Return a socket that listens, for root and an owner alone."""
         if os.path.exists(path):
             os.unlink(path)
+        bound = socket.socket(socket.AF_UNIX)
+        bound.setblocking(False)
         mask = os.umask(0o177)
         try:
-            server = await asyncio.start_unix_server(begin, path=path, limit=CHUNK)
+            bound.bind(path)
         finally:
             os.umask(mask)
         if owner is not None:
             os.chown(path, owner, -1)
-        return server
+        bound.listen(BACKLOG)
+        return bound
 
     # Syncs
 
@@ -1891,25 +1927,38 @@ class Service(Engine):
 
     # What Dovecot tells
 
-    async def _hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _welcome(self, bound: socket.socket) -> None:
+        while True:
+            connection, dummy = await self._loop.sock_accept(bound)
+            keep_connection(connection)
+            self._task(self._hear(connection), self._talks)
+
+    async def _hear(self, connection: socket.socket) -> None:
+        """Hear what one process of Dovecot tells, from a connection that is new or was kept."""
+        connection.setblocking(False)
         # What it told to nobody before this is lost.
         self._doubt()
         rest = b""
-        while True:
-            data = await reader.read(CHUNK)
-            if not data:
-                break
-            lines = (rest + data).split(b"\n")
-            rest = lines.pop()
-            try:
-                names = users_in(lines)
+        try:
+            while True:
+                data = await self._loop.sock_recv(connection, CHUNK)
+                if not data:
+                    break
+                lines = (rest + data).split(b"\n")
+                rest = lines.pop()
+                self._heard(users_in(lines))
                 if len(rest) > LONGEST_EVENT:
                     raise ValueError("an event of more than %d bytes" % LONGEST_EVENT)
-            except ValueError as error:
-                self._say("%sDovecot tells what is no event: %s" % (ERR, error))
-                break
-            self._heard(names)
-        writer.close()
+        except ValueError as error:
+            self._say("%sDovecot tells what is no event: %s" % (ERR, error))
+        except OSError:
+            pass
+        except asyncio.CancelledError:
+            # The next process goes on where this one ends, but not in the middle of an event.
+            if not rest:
+                raise
+        drop_connection(connection)
+        connection.close()
         self._doubt()
 
     def _heard(self, names: Set[str]) -> None:
@@ -1933,6 +1982,9 @@ class Service(Engine):
         self._wake.set()
 
     # What others ask
+
+    def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._task(self._converse(reader, writer), self._talks)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

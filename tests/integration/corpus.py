@@ -101,7 +101,6 @@ SHAPES = {
             + "protocol lmtp {\n  mail_plugins = $mail_plugins acl\n}\nplugin {\n  quota = count:User quota\n"
             + "  quota_vsizes = yes\n  acl = vfile\n}\n"
         },
-        often=True,
     ),
     "unread_directory": Shape(
         "a conf.d that the main file does not include",

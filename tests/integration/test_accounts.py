@@ -120,6 +120,7 @@ def test_fields_that_a_userdb_gives_to_all(tidied, line):
     assert findings(succeeded(pair.play("verify"))) == []
 
 
+@pytest.mark.torture
 def test_mail_moves_to_another_format_host_by_host(tidied):
     """As an administrator does it, with verify green at each step, and nothing lost."""
     pair = tidied

@@ -39,7 +39,9 @@ def on_both(pair, **options):
 
 @pytest.mark.on_one
 @pytest.mark.parametrize("transport", ["doveadm", "http"], indirect=True)
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.torture] if "elsewhere" in kind else []) for kind in FORMATS]
+)
 def test_equal_when_in_sync_and_different_after_any_change(pair, kind):
     user = f"{kind}-{pair.defaults['transport']}@example.org"
     with pair.account(user, f"userdb_mail={FORMATS[kind]}"):

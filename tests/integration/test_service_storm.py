@@ -14,6 +14,7 @@ import pytest
 import runs
 from conftest import HOSTS, INVENTORY, MX1, MX2, Pair
 from lab import Lab
+from machines import Machines
 
 pytestmark = pytest.mark.torture
 
@@ -24,11 +25,25 @@ MANY = int(os.environ.get("MAILOPS_STORM_USERS", "10000"))
 FEW = 50
 # How long both hosts may take to have the same mail after a storm.
 CALM_SECONDS = 180
+SOCKET = "/run/dovecot-replication/replicator-doveadm"
+# Asks a socket of a replicator for all users, and prints how many it lists and in how many seconds.
+LIST = r"""
+import socket, sys, time
+client = socket.socket(socket.AF_UNIX)
+client.connect(sys.argv[1])
+began = time.monotonic()
+client.sendall(b"VERSION\treplicator-doveadm-client\t1\t0\nSTATUS\t*\n")
+answer = client.makefile("rb")
+count = -1
+while answer.readline().strip():
+    count += 1
+print(count, time.monotonic() - began)
+"""
 # Delivers mail over LMTP, as an MTA does, in bursts of random size, and prints what was accepted. A mail that is
 # refused is sent again, as an MTA would do it, so it can come twice, and is told with an R.
 POST = r"""
 import random, smtplib, sys, time
-seconds, rate, users, prefix = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+seconds, rate, first, users, prefix = *map(float, sys.argv[1:3]), *map(int, sys.argv[3:5]), sys.argv[5]
 rng = random.Random(prefix)
 end, number, owed, client = time.monotonic() + seconds, 0, 0.0, None
 last = time.monotonic()
@@ -41,7 +56,7 @@ while time.monotonic() < end:
         time.sleep(0.1)
         continue
     while owed >= 1 and time.monotonic() < end + 30:
-        user, token = "u%05d@example.org" % rng.randrange(users), "%s-%06d" % (prefix, number)
+        user, token = "u%05d@example.org" % (first + rng.randrange(users)), "%s-%06d" % (prefix, number)
         mail = "From: a@example.org\r\nSubject: %s\r\nMessage-ID: <%s@x>\r\n\r\nHello.\r\n" % (token, token)
         try:
             client = client or smtplib.LMTP("/run/dovecot/lmtp", timeout=30)
@@ -57,22 +72,24 @@ while time.monotonic() < end:
 
 
 class Post:
-    """Mail that comes in on hosts for some seconds, so many each second."""
+    """Mail that comes in on hosts for some seconds, so many each second.
 
-    def __init__(self, pair, seconds, rate, hosts=HOSTS, users=FEW):
+    :arg apart: whether each host gets mail for users of its own
+    """
+
+    def __init__(self, pair, seconds, rate, hosts=HOSTS, users=FEW, apart=False):
         series = f"{time.time():.0f}"
-        self._work = [
-            pair.lab.converse(
-                host, "python3", "-u", "-c", POST, str(seconds), str(rate), str(users), f"{host[:3]}-{series}"
-            )
-            for host in hosts
-        ]
+        self._work = []
+        for number, host in enumerate(hosts):
+            values = [seconds, rate, users * number * apart, users, f"{host[:3]}-{series}"]
+            self._work.append(pair.lab.converse(host, "python3", "-u", "-c", POST, *map(str, values)))
         self.sent = collections.Counter()
         self.again = set()
 
     def end(self):
         for process in self._work:
-            for line in process.communicate()[0].splitlines():
+            # The last line is not whole where the host went down.
+            for line in process.communicate()[0].split("\n")[:-1]:
                 who, token = line.split()
                 if who == "R":
                     self.again.add(token)
@@ -82,18 +99,18 @@ class Post:
 
 
 def mail_on(pair, host):
-    """How often each user has each mail, by its subject."""
-    shown = pair.shell("doveadm -f tab fetch -u 'u*' 'user hdr.subject' mailbox INBOX all", host).stdout
+    """How often each user has each mail, by its subject. After a power cut Dovecot may have to mend an index first."""
+    shown = pair.shell("doveadm -f tab fetch -u 'u*' 'user hdr.subject' mailbox INBOX all", host, check=False).stdout
     return collections.Counter(tuple(line.split("\t")[-2:]) for line in shown.splitlines()[1:])
 
 
-def judged(pair, post, what, allowed=25):
+def judged(pair, post, what, calm=CALM_SECONDS, allowed=25):
     """Wait until both hosts have the same mail; nothing that was accepted may be missing."""
     began = time.monotonic()
     while True:
         here, there = (mail_on(pair, host) for host in HOSTS)
         missing = [set(post.sent) - set(each) for each in (here, there)]
-        if here == there and not any(missing) or time.monotonic() > began + CALM_SECONDS:
+        if here == there and not any(missing) or time.monotonic() > began + calm:
             break
         time.sleep(1)
     took = time.monotonic() - began
@@ -115,22 +132,37 @@ def add_accounts(pair, letter, number):
         pair.lab.execute(host, "tee", "-a", "/etc/dovecot/users", stdin=entries)
 
 
-@pytest.fixture(scope="module")
-def stormy():
-    lab = Lab("storm")
+def set_up(lab, few=FEW):
+    """A pair with the service and so many users who get mail."""
     lab.up("trixie")
     options = ["-e", '{"mailhost_install": true, "mailhost_syntax": "2.4"}']
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, *options))
     pair = Pair(lab, "trixie")
     pair.variables = {"replication_engine": "service"}
-    add_accounts(pair, "u", FEW)
+    add_accounts(pair, "u", few)
     runs.succeeded(pair.play("setup"))
     # Each INBOX is made on one host.
     pair.shell("for i in $(doveadm user 'u*'); do printf 'Subject: first\\n\\nx\\n' | doveadm save -u $i; done")
     for host in HOSTS:
         assert not pair.module("replicator_replicate", host=host, user_mask="*", wait=True, wait_timeout=300)["failed"]
-    yield pair
+    return pair
+
+
+@pytest.fixture(scope="module")
+def stormy():
+    lab = Lab("storm")
+    yield set_up(lab)
     if not os.environ.get("MAILOPS_LAB_KEEP"):
+        lab.down()
+
+
+@pytest.fixture(scope="module")
+def powered():
+    """Virtual machines, which are slow where they are emulated, and end with the test."""
+    lab = Machines("power")
+    try:
+        yield set_up(lab, few=10)
+    finally:
         lab.down()
 
 
@@ -165,7 +197,7 @@ def test_the_network_is_cut(stormy):
     judged(stormy, post.end(), "no network for a minute")
 
 
-def test_both_hosts_lose_their_power(stormy):
+def test_both_hosts_are_killed(stormy):
     post = Post(stormy, 20, 4)
     time.sleep(12)
     engine = stormy.lab.engine
@@ -178,6 +210,34 @@ def test_both_hosts_lose_their_power(stormy):
     judged(stormy, post.end(), "both hosts killed and started")
     for host in HOSTS:
         assert stormy.shell(f"systemctl is-active {SERVICE}", host).stdout == "active\n"
+
+
+def has_come_back(pair, post, what):
+    """Both hosts have, with all mail and the service; return what it has said since the boot."""
+    pair._agents.clear()
+    judged(pair, post, what, calm=600)
+    for host in HOSTS:
+        assert pair.shell(f"systemctl is-active {SERVICE}", host).stdout == "active\n"
+    return [pair.shell(f"journalctl -b -o cat -u {SERVICE}", host).stdout for host in HOSTS]
+
+
+def test_both_hosts_are_rebooted(powered):
+    post = Post(powered, 60, 1, users=5, apart=True)
+    time.sleep(30)
+    powered.lab.reboot(*HOSTS)
+    for said in has_come_back(powered, post.end(), "both hosts rebooted"):
+        assert "compared in full" not in said
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_both_hosts_lose_their_power(powered, attempt):
+    """What was not on the disk is lost, so everybody is compared in full."""
+    post = Post(powered, 60, 1, users=5, apart=True)
+    time.sleep(25 + 5 * attempt)
+    powered.lab.cut_power(*HOSTS)
+    powered.lab.power_on(*HOSTS)
+    for said in has_come_back(powered, post.end(), "both hosts without power"):
+        assert "everybody is compared in full, as the host went down without a warning" in said
 
 
 def test_the_disk_is_full(stormy):
@@ -235,22 +295,83 @@ def test_a_day_of_mail(stormy):
     judged(stormy, post.end(), "a day of mail")
 
 
+def memory(pair, host=MX1):
+    """In MB: the most that the service has had resident, without its syncs."""
+    peak = pair.shell(
+        f"sed -n 's/^VmHWM:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/{main_process(pair, host)}/status", host
+    ).stdout
+    return int(peak) / 1024
+
+
+def main_process(pair, host=MX1):
+    return int(pair.shell(f"systemctl show -p MainPID --value {SERVICE}", host).stdout)
+
+
+def processor_seconds(pair, host=MX1):
+    """That the service has used, without its syncs."""
+    fields = pair.shell(f"cat /proc/{main_process(pair, host)}/stat", host).stdout.rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def listed(pair, host=MX1):
+    """How many users ``STATUS *`` lists, and in what time."""
+    count, seconds = pair.lab.execute(host, "python3", "-c", LIST, SOCKET).stdout.split()
+    return int(count), float(seconds)
+
+
+def probed(pair, seconds):
+    """How long single mails take to the peer, sorted, sent one after the other for so long."""
+    took = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        token = pair.deliver("alice@example.org")
+        took.append(pair.arrived("alice@example.org", token, MX2, seconds=30))
+        assert took[-1] is not None, told(pair)
+        time.sleep(3)
+    return sorted(took)
+
+
+def distribution(took):
+    return f"{len(took)} mails, median {took[len(took) // 2]:.2f} s, longest {took[-1]:.2f} s"
+
+
 def test_many_users_are_swept(stormy):
-    """Mail that comes meanwhile is not late."""
+    """Mail that comes meanwhile is not late; afterwards the service is small, quick and quiet."""
     add_accounts(stormy, "m", MANY)
     began = time.monotonic()
     stormy.shell(f"systemctl restart {SERVICE}")
-    took, never = [], 1
+    took, never = [], MANY
     while never:
-        token = stormy.deliver("alice@example.org")
-        took.append(stormy.arrived("alice@example.org", token, MX2, seconds=30))
-        time.sleep(3)
-        info = stormy.module("replicator_info", gather=["summary"])["summary"]
-        never = info["never_synced"] if info["known_users"] > MANY else 1
-    first = time.monotonic() - began
-    took.sort()
-    rss = stormy.shell(f"ps -o rss= -p $(systemctl show -p MainPID --value {SERVICE})").stdout.strip()
+        took += probed(stormy, 20)
+        summary = stormy.module("replicator_info", gather=["summary"])["summary"]
+        never = summary["never_synced"] if summary["known_users"] > MANY else MANY
+        print(f"{time.monotonic() - began:.0f} s: {never} never synced", flush=True)
     print(
-        f"\nfirst sync of {MANY} users: {first:.0f} s; mail meanwhile: median {took[len(took) // 2]:.2f} s, longest "
-        f"{took[-1]:.2f} s of {len(took)}; RSS {int(rss) // 1024} MB"
+        f"\nfirst sync of {MANY} users: {time.monotonic() - began:.0f} s; {distribution(sorted(took))}; "
+        f"{memory(stormy):.0f} MB, {processor_seconds(stormy):.0f} s of processor"
     )
+
+    began = time.monotonic()
+    stormy.shell(f"systemctl restart {SERVICE}")
+    ready = time.monotonic() - began
+    count, seconds = listed(stormy)
+    assert count > MANY
+    print(
+        f"restarted: ready after {ready:.1f} s, lists {count} in {seconds:.2f} s; {distribution(probed(stormy, 120))}"
+    )
+    # Deliveries are refused while it reloads.
+    stormy.shell("doveadm reload; sleep 3")
+    print(f"after a reload of Dovecot: {distribution(probed(stormy, 60))}")
+
+    began = time.monotonic()
+    while stormy.module("replicator_info", gather=["summary"])["summary"]["queued"]:
+        time.sleep(10)
+    print(f"the sweep has ended {time.monotonic() - began:.0f} s later; {memory(stormy):.0f} MB")
+    before = processor_seconds(stormy)
+    time.sleep(60)
+    used = processor_seconds(stormy) - before
+    print(
+        f"idle for a minute: {used:.2f} s of processor; lists all in {min(listed(stormy)[1] for _ in range(5)):.2f} s"
+    )
+    judged(stormy, Post(stormy, 20, 4).end(), f"with {MANY} users")
+    assert memory(stormy) < 200

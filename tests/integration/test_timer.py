@@ -323,6 +323,7 @@ def test_tls(timed):
     timed.module("replicator_replicate", user_mask="*", wait=True)
 
 
+@pytest.mark.torture
 def test_ssh(timed):
     for host in HOSTS:
         timed.shell("usermod --shell /bin/sh vmail", host)
@@ -332,6 +333,7 @@ def test_ssh(timed):
     runs.succeeded(timed.play("setup"))
 
 
+@pytest.mark.torture
 def test_it_is_watched_as_any_pair(timed):
     """By numbers that anybody may read; the names stay with root."""
     check = "/usr/local/bin/dovecot_replication_check"
@@ -359,6 +361,7 @@ def test_it_is_watched_as_any_pair(timed):
     timed.module("replicator_replicate", user_mask="*", wait=True)
 
 
+@pytest.mark.torture
 def test_what_was_planned_is_applied(timed, tmp_path):
     files = {"replication_plan_dir": str(tmp_path)}
 

@@ -220,7 +220,7 @@ def test_the_rules_for_prometheus(pair):
     for path in (RULES, RULES_TEST):
         pair.lab.execute(MX1, "tee", f"{folder}/{path.name}", stdin=path.read_text())
     promtool = f"cd {folder} && usr/bin/promtool"
-    assert "12 rules found" in pair.shell(f"{promtool} check rules {RULES.name} 2>&1").stdout
+    assert "13 rules found" in pair.shell(f"{promtool} check rules {RULES.name} 2>&1").stdout
     assert "SUCCESS" in pair.shell(f"{promtool} test rules {RULES_TEST.name} 2>&1").stdout
     rules = RULES.read_text()
     pair.lab.execute(

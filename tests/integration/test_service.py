@@ -295,6 +295,7 @@ def test_it_is_watched_as_any_pair(pair):
     )
     told = pair.shell("/usr/local/bin/dovecot_replication_check --now --check", check=False)
     assert told.returncode == 3 and "nothing was synced for" in told.stdout
+    assert f"systemctl status {SERVICE}" in told.stdout
     pair.shell(f"systemctl start {SERVICE}")
     runs.succeeded(pair.play("monitor", monitoring_state="absent"))
 

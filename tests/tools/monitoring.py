@@ -78,6 +78,7 @@ HEALTHY = {
     "dovecot_replicator_userdb_users": "100x300",
     "dovecot_replicator_failing_users": "0x300",
     "dovecot_replicator_longest_running_sync_seconds": "0x300",
+    "dovecot_replicator_deaf": "0x300",
     'dovecot_replicator_queued_users{priority="high"}': "0x300",
     'dovecot_replicator_queued_users{priority="low"}': "0x300",
     'dovecot_replicator_running_syncs{type="full"}': "0x300",
@@ -128,6 +129,10 @@ SCENARIOS = {
         {9: [], 12: ["SyncStuck"], 29: ["SyncStuck"], 40: ["SyncStuck", "QueueGrowing"]},
     ),
     "a full sync that takes an hour": ({FULL: "1x300", LONGEST: "0+30x300"}, {60: [], 200: [], 245: ["SyncStuck"]}),
+    "a service that is not told of changes": (
+        {"dovecot_replicator_deaf": "0x10 1x290"},
+        {15: [], 25: ["ChangesNotTold"]},
+    ),
     "a queue that stands": ({HIGH: "3x300"}, {10: [], 20: ["QueueStanding"]}),
     "a replicator that does not answer": (NO_ANSWER, {4: [], 7: ["ReplicatorDown"]}),
     "a replicator that is restarted": (

@@ -52,7 +52,7 @@ TIMEOUT = 10.0
 # Seconds between two looks, where the settings have none, and what a look may take.
 INTERVAL = 60
 SPARE = 80
-TIMER, SYNC_TIMER = "dovecot-replication-monitoring.timer", "dovecot-replication.timer"
+TIMER = "dovecot-replication-monitoring.timer"
 
 
 class Reading(NamedTuple):
@@ -76,7 +76,7 @@ def look(settings: Mapping[str, Any]) -> Reading:
     """
     on_hold = os.path.exists(settings["hold_file"])
     if settings.get("reading"):
-        return of_timer(settings, on_hold, int(time.time()))
+        return of_syncer(settings, on_hold, int(time.time()))
     try:
         client = SocketClient(settings["socket"], TIMEOUT)
         try:
@@ -92,17 +92,18 @@ def look(settings: Mapping[str, Any]) -> Reading:
         return Reading(Snapshot(time=int(time.time()), on_hold=on_hold), None, [], str(error))
 
 
-def of_timer(settings: Mapping[str, Any], on_hold: bool, now: int) -> Reading:
-    """Return what the timer of a host without a replicator has told last; while it is on hold that stays true."""
+def of_syncer(settings: Mapping[str, Any], on_hold: bool, now: int) -> Reading:
+    """Return what syncs a host without a replicator has told last; while it is on hold that stays true."""
+    next_step = "Next step: run `systemctl status %s`" % settings["unit"]
     try:
         with open(settings["reading"]) as stream:
             reading = reading_in(json.load(stream))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = "%s: %s. Next step: run `systemctl status %s`" % (type(error).__name__, error, SYNC_TIMER)
+        problem = "%s: %s. %s" % (type(error).__name__, error, next_step)
         return Reading(Snapshot(time=now, on_hold=on_hold), None, [], problem)
     age = now - reading.snapshot.time
     if age > settings["reading_old"] and not on_hold:
-        problem = "nothing was synced for %d seconds. Next step: run `systemctl status %s`" % (age, SYNC_TIMER)
+        problem = "nothing was synced for %d seconds. %s" % (age, next_step)
         return Reading(Snapshot(time=now), None, [], problem)
     return reading._replace(snapshot=reading.snapshot._replace(time=now, on_hold=on_hold))
 

@@ -71,6 +71,10 @@ def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
     return "one has been running for %d seconds" % now.longest_running if now.longest_running > limit else ""
 
 
+def _deaf(now: Snapshot, settings: Mapping[str, Any]) -> str:
+    return "it has not heard of its own syncs" if now.deaf else ""
+
+
 def _overdue(now: Snapshot, settings: Mapping[str, Any]) -> str:
     interval = settings.get("full_sync_interval")
     if not interval or now.oldest_full_sync is None or now.on_hold:
@@ -145,6 +149,15 @@ CONDITIONS = [
         'dovecot_replicator_running_syncs{type="full"} == 0)' % (STUCK_FULL, STUCK),
         "A sync does not end, and takes a connection from others: the peer does not answer.",
         _stuck,
+    ),
+    Condition(
+        "DovecotReplicationChangesNotTold",
+        WARNING,
+        10 * MINUTES,
+        "changes_not_told",
+        "dovecot_replicator_deaf == 1",
+        "Dovecot does not tell the service of changes, so mail waits for the next sync of everybody.",
+        _deaf,
     ),
     Condition(
         "DovecotReplicationFullSyncOverdue",

@@ -25,6 +25,7 @@ HELP = {
     "dovecot_replicator_full_sync_interval_seconds": "replication_full_sync_interval when monitoring was set up.",
     "dovecot_replicator_max_connections": "replication_max_conns when monitoring was set up.",
     "dovecot_replicator_on_hold": "Whether the playbook drain holds replication.",
+    "dovecot_replicator_deaf": "Whether Dovecot 2.4 tells the service of no change of mail.",
     "dovecot_replicator_info": "Version of Dovecot and the peer when monitoring was set up.",
     "dovecot_replication_verified_timestamp_seconds": "When verify ran last.",
     "dovecot_replication_probe_seconds": "How long the last verify waited for its mail to arrive.",
@@ -73,6 +74,7 @@ def of_replicator(
         (REPLICATOR + "failing_users", {}, snapshot.failing),
         (REPLICATOR + "never_synced_users", {}, snapshot.never_synced),
         (REPLICATOR + "longest_running_sync_seconds", {}, snapshot.longest_running),
+        (REPLICATOR + "deaf", {}, int(snapshot.deaf)),
     ]
     samples += [(REPLICATOR + "queued_users", {"priority": name}, overview[QUEUES[name]]) for name in QUEUES]
     samples += [(REPLICATOR + "due_users", {"reason": name}, overview[DUE[name]]) for name in DUE]

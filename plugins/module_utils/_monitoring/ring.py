@@ -17,13 +17,13 @@ MINUTE = 60
 LENGTH = 30 * 24 * 60
 # Time, known, failing, queued, oldest full sync, never synced, longest running, running, full ones, flags, checksum.
 RECORD = struct.Struct("<IIIIIIHBBBxxxI")
-UP, ON_HOLD = 1, 2
+UP, ON_HOLD, DEAF = 1, 2, 4
 CHECKED = RECORD.size - 4
 
 
 def encoded(snapshot: Snapshot) -> bytes:
     """Return a Snapshot as a record; numbers that are too large become the largest there is."""
-    flags = (UP if snapshot.up else 0) | (ON_HOLD if snapshot.on_hold else 0)
+    flags = UP * snapshot.up | ON_HOLD * snapshot.on_hold | DEAF * snapshot.deaf
     large = [
         min(value, 0xFFFFFFFF)
         for value in (
@@ -57,6 +57,7 @@ def decoded(record: bytes) -> Optional[Snapshot]:
         oldest_full_sync=oldest or None,
         longest_running=longest,
         on_hold=bool(flags & ON_HOLD),
+        deaf=bool(flags & DEAF),
     )
 
 

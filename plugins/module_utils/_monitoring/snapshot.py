@@ -32,6 +32,7 @@ class Snapshot(NamedTuple):
     :arg oldest_full_sync: when the full sync that is longest ago began, Unix seconds; None where there was none
     :arg longest_running: seconds since the start of the sync that runs longest, 0 without one
     :arg on_hold: whether the playbook drain keeps syncs from being started
+    :arg deaf: whether Dovecot tells a service in place of a replicator of no change
     """
 
     time: int
@@ -45,6 +46,7 @@ class Snapshot(NamedTuple):
     oldest_full_sync: Optional[int] = None
     longest_running: int = 0
     on_hold: bool = False
+    deaf: bool = False
 
 
 def snapshot_of(lines: Sequence[bytes], slots: Iterable[DsyncSlot], now: float, on_hold: bool) -> Snapshot:

@@ -412,7 +412,7 @@ class Service(Engine):
         slots = [DsyncSlot(name, kind) for name, kind in self._slots().values()]
         lines = replies.rows(self._scheduler.users.values(), now, self._sweep_due)
         reading = {
-            "snapshot": snapshot_of(lines, slots, now_at, self.is_held())._asdict(),
+            "snapshot": snapshot_of(lines, slots, now_at, self.is_held())._replace(deaf=self._is_deaf)._asdict(),
             "overview": replies.counts(self._scheduler, now),
             "kinds": [slot.type for slot in slots],
             "problem": "",

@@ -333,6 +333,7 @@ class Snapshot(NamedTuple):
     :arg oldest_full_sync: when the full sync that is longest ago began, Unix seconds; None where there was none
     :arg longest_running: seconds since the start of the sync that runs longest, 0 without one
     :arg on_hold: whether the playbook drain keeps syncs from being started
+    :arg deaf: whether Dovecot tells a service in place of a replicator of no change
     """
 
     time: int
@@ -346,6 +347,7 @@ class Snapshot(NamedTuple):
     oldest_full_sync: Optional[int] = None
     longest_running: int = 0
     on_hold: bool = False
+    deaf: bool = False
 
 
 def snapshot_of(lines: Sequence[bytes], slots: Iterable[DsyncSlot], now: float, on_hold: bool) -> Snapshot:
@@ -403,13 +405,13 @@ MINUTE = 60
 LENGTH = 30 * 24 * 60
 # Time, known, failing, queued, oldest full sync, never synced, longest running, running, full ones, flags, checksum.
 RECORD = struct.Struct("<IIIIIIHBBBxxxI")
-UP, ON_HOLD = 1, 2
+UP, ON_HOLD, DEAF = 1, 2, 4
 CHECKED = RECORD.size - 4
 
 
 def encoded(snapshot: Snapshot) -> bytes:
     """Return a Snapshot as a record; numbers that are too large become the largest there is."""
-    flags = (UP if snapshot.up else 0) | (ON_HOLD if snapshot.on_hold else 0)
+    flags = UP * snapshot.up | ON_HOLD * snapshot.on_hold | DEAF * snapshot.deaf
     large = [
         min(value, 0xFFFFFFFF)
         for value in (
@@ -443,6 +445,7 @@ def decoded(record: bytes) -> Optional[Snapshot]:
         oldest_full_sync=oldest or None,
         longest_running=longest,
         on_hold=bool(flags & ON_HOLD),
+        deaf=bool(flags & DEAF),
     )
 
 
@@ -567,6 +570,10 @@ def _stuck(now: Snapshot, settings: Mapping[str, Any]) -> str:
     return "one has been running for %d seconds" % now.longest_running if now.longest_running > limit else ""
 
 
+def _deaf(now: Snapshot, settings: Mapping[str, Any]) -> str:
+    return "it has not heard of its own syncs" if now.deaf else ""
+
+
 def _overdue(now: Snapshot, settings: Mapping[str, Any]) -> str:
     interval = settings.get("full_sync_interval")
     if not interval or now.oldest_full_sync is None or now.on_hold:
@@ -641,6 +648,15 @@ CONDITIONS = [
         'dovecot_replicator_running_syncs{type="full"} == 0)' % (STUCK_FULL, STUCK),
         "A sync does not end, and takes a connection from others: the peer does not answer.",
         _stuck,
+    ),
+    Condition(
+        "DovecotReplicationChangesNotTold",
+        WARNING,
+        10 * MINUTES,
+        "changes_not_told",
+        "dovecot_replicator_deaf == 1",
+        "Dovecot does not tell the service of changes, so mail waits for the next sync of everybody.",
+        _deaf,
     ),
     Condition(
         "DovecotReplicationFullSyncOverdue",
@@ -758,6 +774,7 @@ HELP = {
     "dovecot_replicator_full_sync_interval_seconds": "replication_full_sync_interval when monitoring was set up.",
     "dovecot_replicator_max_connections": "replication_max_conns when monitoring was set up.",
     "dovecot_replicator_on_hold": "Whether the playbook drain holds replication.",
+    "dovecot_replicator_deaf": "Whether Dovecot 2.4 tells the service of no change of mail.",
     "dovecot_replicator_info": "Version of Dovecot and the peer when monitoring was set up.",
     "dovecot_replication_verified_timestamp_seconds": "When verify ran last.",
     "dovecot_replication_probe_seconds": "How long the last verify waited for its mail to arrive.",
@@ -806,6 +823,7 @@ def of_replicator(
         (REPLICATOR + "failing_users", {}, snapshot.failing),
         (REPLICATOR + "never_synced_users", {}, snapshot.never_synced),
         (REPLICATOR + "longest_running_sync_seconds", {}, snapshot.longest_running),
+        (REPLICATOR + "deaf", {}, int(snapshot.deaf)),
     ]
     samples += [(REPLICATOR + "queued_users", {"priority": name}, overview[QUEUES[name]]) for name in QUEUES]
     samples += [(REPLICATOR + "due_users", {"reason": name}, overview[DUE[name]]) for name in DUE]
@@ -1258,7 +1276,7 @@ TIMEOUT = 10.0
 # Seconds between two looks, where the settings have none, and what a look may take.
 INTERVAL = 60
 SPARE = 80
-TIMER, SYNC_TIMER = "dovecot-replication-monitoring.timer", "dovecot-replication.timer"
+TIMER = "dovecot-replication-monitoring.timer"
 
 
 class Reading(NamedTuple):
@@ -1282,7 +1300,7 @@ def look(settings: Mapping[str, Any]) -> Reading:
     """
     on_hold = os.path.exists(settings["hold_file"])
     if settings.get("reading"):
-        return of_timer(settings, on_hold, int(time.time()))
+        return of_syncer(settings, on_hold, int(time.time()))
     try:
         client = SocketClient(settings["socket"], TIMEOUT)
         try:
@@ -1298,17 +1316,18 @@ def look(settings: Mapping[str, Any]) -> Reading:
         return Reading(Snapshot(time=int(time.time()), on_hold=on_hold), None, [], str(error))
 
 
-def of_timer(settings: Mapping[str, Any], on_hold: bool, now: int) -> Reading:
-    """Return what the timer of a host without a replicator has told last; while it is on hold that stays true."""
+def of_syncer(settings: Mapping[str, Any], on_hold: bool, now: int) -> Reading:
+    """Return what syncs a host without a replicator has told last; while it is on hold that stays true."""
+    next_step = "Next step: run `systemctl status %s`" % settings["unit"]
     try:
         with open(settings["reading"]) as stream:
             reading = reading_in(json.load(stream))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        problem = "%s: %s. Next step: run `systemctl status %s`" % (type(error).__name__, error, SYNC_TIMER)
+        problem = "%s: %s. %s" % (type(error).__name__, error, next_step)
         return Reading(Snapshot(time=now, on_hold=on_hold), None, [], problem)
     age = now - reading.snapshot.time
     if age > settings["reading_old"] and not on_hold:
-        problem = "nothing was synced for %d seconds. Next step: run `systemctl status %s`" % (age, SYNC_TIMER)
+        problem = "nothing was synced for %d seconds. %s" % (age, next_step)
         return Reading(Snapshot(time=now), None, [], problem)
     return reading._replace(snapshot=reading.snapshot._replace(time=now, on_hold=on_hold))
 

@@ -1044,6 +1044,7 @@ class Snapshot(NamedTuple):
     :arg oldest_full_sync: when the full sync that is longest ago began, Unix seconds; None where there was none
     :arg longest_running: seconds since the start of the sync that runs longest, 0 without one
     :arg on_hold: whether the playbook drain keeps syncs from being started
+    :arg deaf: whether Dovecot tells a service in place of a replicator of no change
     """
 
     time: int
@@ -1057,6 +1058,7 @@ class Snapshot(NamedTuple):
     oldest_full_sync: Optional[int] = None
     longest_running: int = 0
     on_hold: bool = False
+    deaf: bool = False
 
 
 def snapshot_of(lines: Sequence[bytes], slots: Iterable[DsyncSlot], now: float, on_hold: bool) -> Snapshot:
@@ -2069,7 +2071,7 @@ class Service(Engine):
         slots = [DsyncSlot(name, kind) for name, kind in self._slots().values()]
         lines = rows(self._scheduler.users.values(), now, self._sweep_due)
         reading = {
-            "snapshot": snapshot_of(lines, slots, now_at, self.is_held())._asdict(),
+            "snapshot": snapshot_of(lines, slots, now_at, self.is_held())._replace(deaf=self._is_deaf)._asdict(),
             "overview": counts(self._scheduler, now),
             "kinds": [slot.type for slot in slots],
             "problem": "",

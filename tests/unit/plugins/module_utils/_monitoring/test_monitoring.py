@@ -107,7 +107,9 @@ def test_nothing_is_said_of_what_did_not_answer():
 def test_the_ring(tmp_path):
     path = str(tmp_path / "ring")
     assert ring.recall(path, NOW, 600) == []
-    snapshots = [HEALTHY._replace(time=NOW - 60 * age, failing=age, on_hold=age == 2) for age in range(5, -1, -1)]
+    snapshots = [
+        HEALTHY._replace(time=NOW - 60 * age, failing=age, on_hold=age == 2, deaf=age == 3) for age in range(5, -1, -1)
+    ]
     for snapshot in snapshots:
         ring.remember(path, snapshot)
     assert ring.recall(path, NOW, 600) == snapshots
@@ -151,6 +153,7 @@ def names(told):
         ({"oldest_full_sync": NOW - 86400 - 7201, "on_hold": True}, ["OnHold"]),
         ({"oldest_full_sync": None}, []),
         ({"queued": 5, "running": 5}, []),
+        ({"deaf": True}, ["ChangesNotTold"]),
         ({"up": False}, ["DovecotReplicatorDown"]),
     ],
 )

@@ -139,3 +139,16 @@ def test_users_who_are_kept_out(settings, tmp_path, monkeypatch):
     monkeypatch.setattr(made, "_wake", type("Event", (), {"set": lambda self: None})(), raising=False)
     made._heard({"alice", "spam@x", ""})
     assert list(made._scheduler.users) == ["alice"] and [name for dummy, name in store.requested()] == ["alice"]
+
+
+def test_a_service_that_is_not_told_says_so(settings, tmp_path, monkeypatch):
+    """To those who watch it, until it hears again."""
+    monkeypatch.setattr(service, "BOOT", "")
+    made, dummy = begun(settings, [], "x", tmp_path)
+    made._sweep_due, made._unheard = float("inf"), service.UNHEARD
+    monkeypatch.setattr(made, "_task", lambda work: work.close())
+    made._look()
+    assert json.loads(open(settings.reading).read())["snapshot"]["deaf"]
+    made._heard({""})
+    made.tell()
+    assert not json.loads(open(settings.reading).read())["snapshot"]["deaf"]

@@ -80,15 +80,15 @@ def test_numbers_for_those_who_watch():
 def test_the_collector_takes_them(tmp_path):
     path = tmp_path / "reading.json"
     path.write_text(json.dumps(view.reading_of(rows(entry("a")), {}, False, NOW)))
-    settings = {"reading": str(path), "reading_old": 360}
-    fresh = collector.of_timer(settings, False, NOW + 300)
+    settings = {"reading": str(path), "reading_old": 360, "unit": "dovecot-replication.timer"}
+    fresh = collector.of_syncer(settings, False, NOW + 300)
     assert fresh.snapshot.up and fresh.snapshot.time == NOW + 300 and fresh.overview["known_users"] == 1
-    late = collector.of_timer(settings, False, NOW + 400)
+    late = collector.of_syncer(settings, False, NOW + 400)
     assert late.overview is None and not late.snapshot.up and "nothing was synced for 400 seconds" in late.problem
     # On hold nothing is expected to change.
-    held = collector.of_timer(settings, True, NOW + 400)
+    held = collector.of_syncer(settings, True, NOW + 400)
     assert held.snapshot.up and held.snapshot.on_hold
     path.write_text("{")
-    assert "systemctl status dovecot-replication.timer" in collector.of_timer(settings, False, NOW).problem
+    assert "systemctl status dovecot-replication.timer" in collector.of_syncer(settings, False, NOW).problem
     path.unlink()
-    assert "FileNotFoundError" in collector.of_timer(settings, False, NOW).problem
+    assert "FileNotFoundError" in collector.of_syncer(settings, False, NOW).problem

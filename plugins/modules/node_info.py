@@ -150,6 +150,11 @@ has_syncer:
   returned: when O(gather) has V(host)
   type: bool
   sample: false
+syncer_of_another:
+  description: Settings of the timer or service of this host when they belong to another Dovecot, else null.
+  returned: when O(gather) has V(host)
+  type: str
+  sample: null
 dsync_parameters:
   description: C(replication_dsync_parameters) as the role has written it, null where it has not.
   returned: when O(gather) has V(host)

@@ -9,7 +9,7 @@ They stand in the order in which a person should read them: causes before what f
 import re
 from typing import Callable, Iterator, List, NamedTuple
 
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import TIMER_ENGINE
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SERVICE, TIMER_ENGINE
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import Side
 
 PEER_NAME = re.compile(r"[^ :/@%]+\Z")
@@ -136,6 +136,17 @@ def _timer_without_pause(side: Side) -> Iterator[str]:
             f"replication_timer_interval is {side.replication_timer_interval} and replication_timer_patience is "
             f"{side.replication_timer_patience}"
         )
+
+
+@refusal(
+    "syncer_of_another",
+    "What syncs with Dovecot 2.4 has one name on a host, so it serves one Dovecot.",
+    "give this Dovecot another host, or first run setup for the other one with replication_state: absent",
+)
+def _syncer_of_another(side: Side) -> Iterator[str]:
+    other = side.observed.get("syncer_of_another")
+    if side.by_syncer and other:
+        yield f"{SERVICE} of {side.name} is of another Dovecot, as its settings are {other}"
 
 
 @refusal(

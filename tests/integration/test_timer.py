@@ -472,6 +472,18 @@ def test_mbox_is_refused(timed):
         timed.shell(f"rm {LOCAL}")
 
 
+def test_a_second_dovecot_is_refused(timed):
+    """It would take over the timer of the first one."""
+    for host in HOSTS:
+        timed.shell("cp -a /etc/dovecot /etc/dovecot-second; rm /etc/dovecot-second/replication-syncer.json", host)
+    try:
+        messages = runs.failures(timed.play("setup", "--check", replication_config_dir="/etc/dovecot-second"))
+        assert messages and "settings are /etc/dovecot/replication-syncer.json" in messages[0]
+    finally:
+        for host in HOSTS:
+            timed.shell("rm -r /etc/dovecot-second", host)
+
+
 def test_a_mixed_pair(mixed):
     """mx1 replicates as ever, but in a way that mx2 understands; mx2 has a timer."""
     assert runs.changes(runs.succeeded(mixed.play("setup"))) == []

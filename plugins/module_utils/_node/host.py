@@ -13,7 +13,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._commo
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import find_command
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import path_of
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SERVICE, path_of
 
 OS_RELEASE = "/etc/os-release"
 SSH_HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
@@ -22,6 +22,9 @@ FAMILIES = {"debian": "debian", "rhel": "redhat", "fedora": "redhat", "alpine": 
 CONFIG_STATUS = 89
 COMPLAINT = re.compile(r"Fatal: (.*)")
 DSYNC_PARAMETERS = re.compile(r"^replication_dsync_parameters = (.*)$", re.MULTILINE)
+# The unit that the role writes, and whose settings it is for.
+SYNCER_UNIT = "/etc/systemd/system/" + SERVICE
+OF_SETTINGS = re.compile(r"^ExecStart=.* --config (\S+)$", re.MULTILINE)
 NO_SHELLS = ("nologin", "false", "sync", "shutdown", "halt")
 
 
@@ -49,8 +52,19 @@ def observe(
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
         "has_syncer": os.path.exists(path_of(config_file)),
+        "syncer_of_another": syncer_of_another(path_of(config_file)),
         "dsync_parameters": own_dsync_parameters(os.path.dirname(path_of(config_file))),
     }
+
+
+def syncer_of_another(own: str) -> Optional[str]:
+    """Return the settings that the timer or service of this host has, None where they are our own or not there."""
+    try:
+        with open(SYNCER_UNIT, errors="replace") as stream:
+            found = OF_SETTINGS.search(stream.read())
+    except (IOError, OSError):
+        return None
+    return found.group(1) if found and found.group(1) != own and os.path.exists(found.group(1)) else None
 
 
 def own_dsync_parameters(directory: str) -> Optional[str]:

@@ -29,6 +29,11 @@ ROWS = [
     ("not_root", dict(observed=NOT_ROOT, replication_state="absent"), "set `become: true` in the play"),
     ("timer_and_replicator", dict(replication_engine="timer"), "and this is Dovecot 2.3.19.1"),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_interval=4), "interval is 4 and"),
+    (
+        "syncer_of_another",
+        dict(observed={**V2_4, "syncer_of_another": "/srv/second/replication-syncer.json"}),
+        "its settings are /srv/second/replication-syncer.json",
+    ),
     ("timer_without_pause", dict(observed=V2_4, replication_timer_patience=9), "patience is 9"),
     (
         "api_of_2_4",

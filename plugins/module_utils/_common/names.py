@@ -11,6 +11,7 @@ from typing import Callable, Dict, Iterable, List, Set
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError
 
 NAMED_IN_MESSAGES = 10
+COMMENT = re.compile(r"(^|\s)#.*")
 
 
 def is_mask(name: str) -> bool:
@@ -40,23 +41,30 @@ def names_in_file(content: bytes, path: str) -> List[str]:
     """
     tried = "Reading users_file %s" % path
     names: Dict[str, int] = {}
-    for number, line in enumerate(content.split(b"\n"), 1):
-        at = "line %d" % number
-        try:
-            name = re.sub(r"(^|\s)#.*", "", line.decode("utf-8-sig" if number == 1 else "utf-8")).strip()
-        except UnicodeDecodeError as error:
-            raise DovecotError(
-                tried, "%s is no UTF-8 (%s)" % (at, error.reason), cure="save the file in UTF-8"
-            ) from None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise DovecotError(
+            tried, "line %d is no UTF-8 (%s)" % (number, error.reason), cure="save the file in UTF-8"
+        ) from None
+    # Some editors put a mark before the first line.
+    lines = text[text.startswith("\ufeff") :].split("\n")
+    for number, line in enumerate(lines, 1):
+        name = (COMMENT.sub("", line) if "#" in line else line).strip()
         if not name:
             continue
         if is_mask(name):
-            raise DovecotError(tried, "%r in %s is a mask, not a name" % (name, at), cure="give it as user_mask")
+            raise DovecotError(
+                tried, "%r in line %d is a mask, not a name" % (name, number), cure="give it as user_mask"
+            )
         if not name.isprintable():
-            raise DovecotError(tried, "%r in %s has a character that cannot be printed" % (name, at))
+            raise DovecotError(tried, "%r in line %d has a character that cannot be printed" % (name, number))
         if name in names:
             raise DovecotError(
-                tried, "%r in %s is in line %d already" % (name, at, names[name]), cure="remove one of them"
+                tried,
+                "%r in line %d is in line %d already" % (name, number, names[name]),
+                cure="remove one of them",
             )
         names[name] = number
     if not names:

@@ -11,8 +11,7 @@ import os
 import time
 
 import pytest
-import runs
-from conftest import HOSTS, INVENTORY, MX1, MX2, Pair
+from conftest import HOSTS, MX1, MX2, USERDB_SECONDS, set_up
 from lab import Lab
 from machines import Machines
 
@@ -130,30 +129,25 @@ def add_accounts(pair, letter, number):
     entries = "".join(f"{name}:{{PLAIN}}lab:5000:5000::/srv/vmail/{name}::\n" for name in names)
     for host in HOSTS:
         pair.lab.execute(host, "tee", "-a", "/etc/dovecot/users", stdin=entries)
+    time.sleep(USERDB_SECONDS)
 
 
-def set_up(lab, few=FEW):
-    """A pair with the service and so many users who get mail."""
+def with_service(lab, few=FEW):
+    """A pair with the service, and so many users who get mail; a generator of one."""
     lab.up("trixie")
-    options = ["-e", '{"mailhost_install": true, "mailhost_syntax": "2.4"}']
-    runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, *options))
-    pair = Pair(lab, "trixie")
-    pair.variables = {"replication_engine": "service"}
-    add_accounts(pair, "u", few)
-    runs.succeeded(pair.play("setup"))
-    # Each INBOX is made on one host.
-    pair.shell("for i in $(doveadm user 'u*'); do printf 'Subject: first\\n\\nx\\n' | doveadm save -u $i; done")
-    for host in HOSTS:
-        assert not pair.module("replicator_replicate", host=host, user_mask="*", wait=True, wait_timeout=300)["failed"]
-    return pair
+    for pair in set_up(lab, "trixie", mailhost_syntax="2.4", setup={"replication_engine": "service"}):
+        add_accounts(pair, "u", few)
+        # Each INBOX is made on one host.
+        pair.shell("for i in $(doveadm user 'u*'); do printf 'Subject: first\\n\\nx\\n' | doveadm save -u $i; done")
+        for host in HOSTS:
+            done = pair.module("replicator_replicate", host=host, user_mask="*", wait=True, wait_timeout=300)
+            assert not done["failed"]
+        yield pair
 
 
 @pytest.fixture(scope="module")
 def stormy():
-    lab = Lab("storm")
-    yield set_up(lab)
-    if not os.environ.get("MAILOPS_LAB_KEEP"):
-        lab.down()
+    yield from with_service(Lab("storm"))
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +155,7 @@ def powered():
     """Virtual machines, which are slow where they are emulated, and end with the test."""
     lab = Machines("power")
     try:
-        yield set_up(lab, few=10)
+        yield from with_service(lab, few=10)
     finally:
         lab.down()
 

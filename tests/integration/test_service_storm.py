@@ -365,7 +365,7 @@ def test_many_users_are_swept(stormy):
     time.sleep(60)
     used = processor_seconds(stormy) - before
     print(
-        f"idle for a minute: {used:.2f} s of processor; lists all in {min(listed(stormy)[1] for _ in range(5)):.2f} s"
+        f"idle for a minute: {used:.2f} s of processor; lists all in {min(listed(stormy)[1] for _look in range(5)):.2f} s"
     )
     judged(stormy, Post(stormy, 20, 4).end(), f"with {MANY} users")
     assert memory(stormy) < 200

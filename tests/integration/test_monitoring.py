@@ -144,7 +144,7 @@ def test_a_user_of_its_own_who_may_do_nothing_else(tidied, play):
     cure = 'replication_doveadm_socket: {mode: "0660", group: dovecot-monitoring}'
     assert len(refused) == 1 and f"`{cure}`" in refused[0]
     socket = {"mode": "0660", "group": "dovecot-monitoring"}
-    succeeded(pair.play("setup", replication_doveadm_socket=socket))
+    succeeded(pair.play("setup", *ON_ONE, replication_doveadm_socket=socket))
     succeeded(monitor(pair, play, *ON_ONE, **own))
     assert ask(pair, "--check")[1] == 0
     as_user = "runuser -u dovecot-monitoring --"

@@ -39,7 +39,7 @@ sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16
 	$(RUN) python tests/tools/sanity.py $(SANITY)
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 4 tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

@@ -239,16 +239,20 @@ def host_image(engine, release_name):
         return tag
     base = base_image(engine, release.debian)
     say(f"preparing the image of a {release_name} host with Dovecot {release.dovecot} at hand (half a minute)")
-    builder = f"{PREFIX}-build-{release_name}"
+    arguments = [release.debian] + (["backports"] if release.backports else [])
+    build_image(engine, base, tag, f"{PREFIX}-build-{release_name}", recipe.read_text(), *arguments)
+    return tag
+
+
+def build_image(engine, base, tag, builder, script, *arguments):
+    """Run a shell script in a container of an image, and keep what that makes of it under a tag."""
     engine("rm", "-f", builder, check=False)
     engine.start(base, builder, "--label", PREFIX, command=["sleep", "3600"])
     try:
-        arguments = [release.debian] + (["backports"] if release.backports else [])
-        engine("exec", "-i", builder, "sh", "-s", *arguments, stdin=recipe.read_text())
+        engine("exec", "-i", builder, "sh", "-s", *arguments, stdin=script)
         engine("commit", builder, tag)
     finally:
         engine("rm", "-f", builder, check=False)
-    return tag
 
 
 class Host(NamedTuple):

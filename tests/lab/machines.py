@@ -25,6 +25,7 @@ from lab import (
     Host,
     Lab,
     LabError,
+    build_image,
     exclusive_lock,
     host_image,
     install_packages,
@@ -90,8 +91,9 @@ class Machines(Lab):
                 self._write_disk(root, number, name)
         self._accelerator = KVM if self._boots_with_kvm() else EMULATION
         self.power_on(*NAMES)
-        self._write_inventory([Host(name, "", port) for name, port in self._ports.items()])
-        return [Host(name, "", port) for name, port in self._ports.items()]
+        hosts = [Host(name, "", port) for name, port in self._ports.items()]
+        self._write_inventory(hosts)
+        return hosts
 
     def down(self):
         for name in NAMES:
@@ -175,14 +177,7 @@ class Machines(Lab):
         base = host_image(self.engine, release)
         tag = base.replace(f"{PREFIX}:", f"{PREFIX}-machine:")
         if not self.engine.exists("image", tag):
-            builder = f"{PREFIX}-build-machine-{release}"
-            self.engine("rm", "-f", builder, check=False)
-            self.engine.start(base, builder, "--label", PREFIX, command=["sleep", "3600"])
-            try:
-                self.engine("exec", "-i", builder, "sh", "-s", stdin=KERNEL)
-                self.engine("commit", builder, tag)
-            finally:
-                self.engine("rm", "-f", builder, check=False)
+            build_image(self.engine, base, tag, f"{PREFIX}-build-machine-{release}", KERNEL)
         return tag
 
     def _unpack(self, image, root):

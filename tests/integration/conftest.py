@@ -354,9 +354,11 @@ def commands_of(series):
         pytest.skip(str(error))
 
 
-def start_lab(release):
-    lab = Lab(f"it-{release}")
-    lab.up(release)
+def start_lab(name, release, others=None):
+    """A lab that runs, for tests that share it: its modules begin without the time of their imports."""
+    lab = Lab(name, python=runs.WARM)
+    lab.up(release, others=others)
+    runs.warm(lab, HOSTS)
     return lab
 
 
@@ -364,11 +366,10 @@ def start_lab(release):
 def pair(request):
     if request.param in WITHOUT_REPLICATOR:
         # With a service in place of a replicator.
-        lab = Lab(f"served-{request.param}")
-        lab.up(request.param)
+        lab = start_lab(f"served-{request.param}", request.param)
         yield from set_up(lab, request.param, mailhost_syntax="2.4", setup={"replication_engine": "service"})
         return
-    lab = start_lab(request.param)
+    lab = start_lab(f"it-{request.param}", request.param)
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true"))
     for host in HOSTS:
         lab.execute(host, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
@@ -387,7 +388,7 @@ def tidied(pair):
 
 @pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
 def host_without_replicator(request):
-    lab = start_lab(request.param)
+    lab = start_lab(f"it-{request.param}", request.param)
     lab.execute(MX1, "apt-get", "install", "-y", "dovecot-imapd")
     lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
     lab.execute(MX1, "systemctl", "restart", "dovecot")
@@ -399,16 +400,14 @@ def host_without_replicator(request):
 @pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
 def timed(request):
     """A pair whose Dovecot has no replicator, so that a timer starts the syncs."""
-    lab = Lab(f"timed-{request.param}")
-    lab.up(request.param)
+    lab = start_lab(f"timed-{request.param}", request.param)
     yield from set_up(lab, request.param, mailhost_syntax="2.4")
 
 
 @pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
 def mixed(request):
     """A pair on its way: mx1 has a replicator, and mx2 has none any more."""
-    lab = Lab(f"mixed-{request.param}")
-    lab.up("bookworm", others={"mx2": request.param})
+    lab = start_lab(f"mixed-{request.param}", "bookworm", others={"mx2": request.param})
     runs.succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true", "--limit", MX1))
     yield from set_up(lab, request.param, mailhost_syntax="2.4", limit=MX2)
 

@@ -267,14 +267,17 @@ class Lab:
     """The hosts of one name. ``up`` may be called again at any time; it keeps what is sound.
 
     Labs of two checkouts do not meet when MAILOPS_LAB_SUFFIX makes their names differ.
+
+    :arg python: path of the interpreter that Ansible uses on the hosts
     """
 
-    def __init__(self, name):
+    def __init__(self, name, python="/usr/bin/python3"):
         self.name = name + os.environ.get("MAILOPS_LAB_SUFFIX", "")
         with exclusive_lock():
             self.engine = Engine.find()
         self.network = f"{PREFIX}-{self.name}"
         self.directory = STATE / self.name
+        self.python = python
         self._entrances = {}
 
     @property
@@ -431,7 +434,7 @@ class Lab:
             "    ansible_user: root",
             f"    ansible_ssh_private_key_file: {self._key()}",
             f"    ansible_ssh_common_args: {SSH_OPTIONS}",
-            "    ansible_python_interpreter: /usr/bin/python3",
+            f"    ansible_python_interpreter: {self.python}",
         ]
         self.directory.mkdir(parents=True, exist_ok=True)
         self.inventory.write_text("\n".join(lines) + "\n")

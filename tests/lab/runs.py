@@ -27,6 +27,11 @@ ROOT = HERE.parents[1]
 COLLECTION = "mailops.dovecot_replication"
 MAILHOST = HERE / "mailhost.yml"
 ARRIVAL_SECONDS = 10
+PYTHON = "/usr/bin/python3"
+# The interpreter of hosts that are ``warm``.
+WARM = "/srv/lab-python/warm_python.py"
+# What of an ansible-core modules need on a host.
+PARTS_FOR_MODULES = ("release.py", "module_utils")
 # Deprecations that are not of this collection's making: of other collections, and of interpreters.
 OF_OTHERS = re.compile(r"removed from (collection )?'?(?!ansible\.builtin|mailops\.)\w+\.\w+|[Pp]ython interpreter")
 
@@ -73,8 +78,14 @@ def playbook_command(lab, inventory, playbook, *options, commands=None):
         shutil.which("ansible-playbook", path=environment(commands)["PATH"]),
         *["-i", str(inventory), "-i", str(lab.inventory)],
         str(playbook),
+        *_not_warm(commands),
         *options,
     ]
+
+
+def _not_warm(commands):
+    """Options for commands of another ansible-core than that whose module_utils ``warm`` hosts have."""
+    return [] if commands is None else ["-e", f"ansible_python_interpreter={PYTHON}"]
 
 
 def play(lab, inventory, playbook, *options, commands=None, **extra):
@@ -134,6 +145,7 @@ def module(lab, host, name, /, check=False, ansible_options=(), commands=None, s
         *[shutil.which("ansible", path=environment(commands)["PATH"]), host, "-i", str(lab.inventory)],
         *["-m", f"{COLLECTION}.{name}", *(["-a", json.dumps(arguments)] if arguments else [])],
         *(["--check"] if check else []),
+        *_not_warm(commands),
         *ansible_options,
     ]
     done = completed(command, _json_environment(commands), seen)
@@ -208,18 +220,9 @@ class Agent:
     """
 
     def __init__(self, lab, host, python="python3", ansible=None):
-        ansible = Path(ansible or importlib.util.find_spec("ansible").submodule_search_locations[0])
         home = f"/srv/agent-{uuid.uuid4().hex}"
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-            # Its own __init__.py is for controllers; Ansible sends an empty one, too.
-            tar.addfile(tarfile.TarInfo("ansible/__init__.py"))
-            for part in ("release.py", "module_utils"):
-                tar.add(ansible / part, f"ansible/{part}")
-            tar.add(ROOT / "plugins", f"ansible_collections/{COLLECTION.replace('.', '/')}/plugins")
-            tar.add(HERE / "agent.py", "agent.py")
-        unpack = f"mkdir {home} && base64 -d | tar -xz -C {home}"
-        lab.execute(host, "sh", "-c", unpack, stdin=base64.b64encode(archive.getvalue()).decode())
+        plugins = {f"ansible_collections/{COLLECTION.replace('.', '/')}/plugins": ROOT / "plugins"}
+        _send(lab, host, home, {"agent.py": HERE / "agent.py", **plugins}, ansible)
         self._process = lab.converse(host, "env", f"PYTHONPATH={home}", python, f"{home}/agent.py")
         self.python = self._read()["python"]
 
@@ -255,6 +258,34 @@ class Agent:
         if not line:
             raise LabError("the agent has died")
         return json.loads(line)
+
+
+def warm(lab, hosts):
+    """Have hosts run modules without the time of their imports, where WARM is their interpreter; see warm_python.py."""
+    home = os.path.dirname(WARM)
+    files = {name: HERE / name for name in ("warm_python.py", "warm_server.py")}
+    for host in hosts:
+        # Of a lab that was kept.
+        lab.execute(host, "sh", "-c", f"systemctl stop lab-python; rm -rf {home}", check=False)
+        _send(lab, host, home, files)
+        lab.execute(host, "systemd-run", "--unit", "lab-python", PYTHON, f"{home}/warm_server.py")
+
+
+def _send(lab, host, home, files, ansible=None):
+    """Unpack files on a host, with the module_utils of an ansible-core.
+
+    :arg files: a dict of their paths there to those here
+    :arg ansible: directory of that ansible-core; ours when None
+    """
+    ansible = Path(ansible or importlib.util.find_spec("ansible").submodule_search_locations[0])
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        # Its own __init__.py is for controllers; Ansible sends an empty one, too.
+        tar.addfile(tarfile.TarInfo("ansible/__init__.py"))
+        for there, here in {**files, **{f"ansible/{part}": ansible / part for part in PARTS_FOR_MODULES}}.items():
+            tar.add(here, there)
+    unpack = f"mkdir {home} && base64 -d | tar -xz -C {home}"
+    lab.execute(host, "sh", "-c", unpack, stdin=base64.b64encode(archive.getvalue()).decode())
 
 
 def _json_environment(commands=None, **extra):

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import json
 import os
+import pkgutil
 import sys
 
 MODULES = {"ansible": "ansible.cli.adhoc", "ansible-playbook": "ansible.cli.playbook"}
@@ -19,21 +20,30 @@ PRELOADED = (
     "ansible.executor.task_queue_manager",
     "ansible.inventory.manager",
     "ansible.parsing.dataloader",
-    "ansible.plugins.strategy.linear",
-    "ansible.plugins.connection.ssh",
-    "ansible.plugins.shell.sh",
     "ansible.template",
     "ansible.vars.manager",
+    "html.entities",
     "jinja2.ext",
+    "multiprocessing.popen_fork",
+    "multiprocessing.synchronize",
+    "xml.dom.minidom",
 )
+PLUGINS = ("become", "callback", "connection", "inventory", "shell", "strategy", "vars")
 
 
 def main():
-    for name in (*MODULES.values(), *PRELOADED):
+    for name in (*MODULES.values(), *PRELOADED, *plugins()):
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for line in sys.stdin:
         print(json.dumps({"rc": run(**json.loads(line))}), flush=True)
+
+
+def plugins():
+    """The modules of Ansible's own plugins of the kinds that every run loads."""
+    for kind in PLUGINS:
+        package = importlib.import_module(f"ansible.plugins.{kind}")
+        yield from (found.name for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
 
 
 def run(command, arguments, output, errors):

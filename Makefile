@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units coverage sanity integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
+.PHONY: help venv lint units coverage sanity nox integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -37,6 +37,10 @@ coverage: venv ## list the lines of plugins/ that no unit test runs; what talks 
 
 sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core
 	$(RUN) python tests/tools/sanity.py $(SANITY)
+
+nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX="-l" for its list, NOX="-e NAME" for one
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r tests/tools/nox-requirements.txt
+	$(RUN) nox $(NOX)
 
 integration: venv ## run the integration tests against a Dovecot pair
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 tests/integration

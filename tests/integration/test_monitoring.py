@@ -14,6 +14,7 @@ import venv
 
 import pytest
 import runs
+import yaml
 from conftest import API_KEY, EVERYONE, HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
 from lab import LabError, install_packages
 from runs import changes, failures, findings_of, succeeded
@@ -61,7 +62,76 @@ scrape_configs:
 """
 ALERTMANAGER = """
 route: {receiver: file, group_wait: 1s, group_interval: 1s, group_by: [alertname]}
-receivers: [{name: file, webhook_configs: [{url: "http://127.0.0.1:9999/", send_resolved: true}]}]
+receivers:
+  - name: file
+    webhook_configs:
+      - {url: "http://127.0.0.1:9999/", send_resolved: true}
+      - {url: "http://127.0.0.1:5000/endpoint", send_resolved: false}
+"""
+# Nagios with the check as docs/howto/monitor.md has it, for which a minute is a second.
+NAGIOS = """
+log_file=/var/tmp/nagios/log
+cfg_file=/var/tmp/nagios/objects.cfg
+object_cache_file=/var/tmp/nagios/objects.cache
+status_file=/var/tmp/nagios/status
+status_update_interval=1
+check_result_path=/var/tmp/nagios
+temp_path=/var/tmp/nagios
+lock_file=/var/tmp/nagios/pid
+command_file=/var/tmp/nagios/commands
+nagios_user=nagios
+nagios_group=nagios
+interval_length=1
+enable_notifications=1
+execute_service_checks=1
+"""
+NAGIOS_OBJECTS = f"""
+define timeperiod {{
+  timeperiod_name always
+  alias           always
+  monday          00:00-24:00
+  tuesday         00:00-24:00
+  wednesday       00:00-24:00
+  thursday        00:00-24:00
+  friday          00:00-24:00
+  saturday        00:00-24:00
+  sunday          00:00-24:00
+}}
+define command {{
+  command_name check_dovecot_replication
+  command_line {COLLECTOR} --check
+}}
+define command {{
+  command_name tell
+  command_line printf '%%s: %%s\\n' '$NOTIFICATIONTYPE$ $SERVICESTATE$' '$SERVICEOUTPUT$' >> {RECEIVED}
+}}
+define contact {{
+  contact_name                  someone
+  host_notification_period      always
+  service_notification_period   always
+  host_notification_options     n
+  service_notification_options  w,u,c,r
+  host_notification_commands    tell
+  service_notification_commands tell
+}}
+define host {{
+  host_name          {MX1}
+  address            127.0.0.1
+  max_check_attempts 1
+  contacts           someone
+}}
+define service {{
+  host_name             {MX1}
+  service_description   Dovecot replication
+  check_command         check_dovecot_replication
+  check_interval        1
+  retry_interval        1
+  max_check_attempts    15
+  notification_interval 0
+  notification_period   always
+  check_period          always
+  contacts              someone
+}}
 """
 RECEIVER = f"""
 import http.server, json
@@ -263,28 +333,94 @@ def received(pair, line, seconds=60):
 
 
 @pytest.mark.torture
-def test_from_the_fault_to_the_alert_and_back(prometheus):
-    """Peer down, alert at the receiver, verify names the cause, its finding is an alert, peer back, all resolved."""
+def test_from_the_fault_to_the_alert_and_back(prometheus, rulebook):
+    """Peer down, alert, a rulebook has `verify` name the cause, an alert of that; peer back, all resolved."""
     pair = prometheus
-    each_second = "while sleep 1; do systemctl start dovecot-replication-monitoring.service; done"
-    pair.shell(f"systemd-run -q --collect --unit often sh -c '{each_second}'")
     assert findings_of(succeeded(pair.play("verify", replication_probe_user=ALICE))) == []
-    try:
+    with rulebook(pair, "alertmanager") as book, tunnel(pair, 5000), often(pair):
         with pair.stopped(MX2):
             pair.module("replicator_replicate", users=[ALICE], priority="high")
             fired = received(pair, "DovecotReplicationUsersFailing firing")
-            found = findings_of(pair.play("verify"))
-            assert "peer_unreachable" in {finding["id"] for finding in found}
+            verified = book.shown("peer_unreachable")
             named = received(pair, "DovecotReplicationFinding firing")
         succeeded(pair.play("resync"))
         resolved = received(pair, "DovecotReplicationUsersFailing resolved", 900)
         assert findings_of(succeeded(pair.play("verify"))) == []
         ended = received(pair, "DovecotReplicationFinding resolved")
-        print(f"fired after {fired:.0f} s, finding {named:.0f} s, resolved {resolved:.0f} s, finding {ended:.0f} s")
-        told = set(pair.shell(f"cut -d ' ' -f 1 {RECEIVED}").stdout.split())
-        assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
+    print(
+        f"fired after {fired:.0f} s, verified after {verified:.0f} s, finding {named:.0f} s, "
+        f"resolved {resolved:.0f} s, finding {ended:.0f} s"
+    )
+    told = set(pair.shell(f"cut -d ' ' -f 1 {RECEIVED}").stdout.split())
+    assert told <= {"DovecotReplicationUsersFailing", "DovecotReplicationFinding"}
+
+
+@contextlib.contextmanager
+def often(pair):
+    """The collector runs each second, not each minute."""
+    each_second = "while sleep 1; do systemctl start dovecot-replication-monitoring.service; done"
+    pair.shell(f"systemd-run -q --collect --unit often sh -c '{each_second}'")
+    try:
+        yield
     finally:
         pair.shell("systemctl stop often")
+
+
+@contextlib.contextmanager
+def tunnel(pair, port):
+    """What connects to a port of the first host's loopback reaches that of ours."""
+    variables = yaml.safe_load(pair.lab.inventory.read_text())["all"]
+    command = [
+        *["ssh", "-N", "-i", variables["vars"]["ansible_ssh_private_key_file"]],
+        *variables["vars"]["ansible_ssh_common_args"].split(),
+        *["-o", "ExitOnForwardFailure=yes", "-R", f"127.0.0.1:{port}:127.0.0.1:{port}"],
+        *["-p", str(variables["hosts"][MX1]["ansible_port"]), "root@127.0.0.1"],
+    ]
+    process = subprocess.Popen(command)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def nagios(watched):
+    """Nagios on the first host, with the plugin and somebody to tell."""
+    pair = watched
+    pair.shell("DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends nagios4-core > /dev/null")
+    pair.shell(f"systemctl stop nagios4; rm -rf {RECEIVED} /var/tmp/nagios; install -d -o nagios /var/tmp/nagios")
+    pair.shell(f"install -o nagios /dev/null {RECEIVED}")
+    for name, text in {"nagios.cfg": NAGIOS, "objects.cfg": NAGIOS_OBJECTS}.items():
+        pair.lab.execute(MX1, "tee", f"/var/tmp/nagios/{name}", stdin=text)
+    pair.shell("nagios4 -v /var/tmp/nagios/nagios.cfg")
+    pair.shell("systemd-run -q --collect --unit nagios-here nagios4 /var/tmp/nagios/nagios.cfg")
+    yield pair
+    pair.shell("systemctl stop nagios-here; rm -rf /var/tmp/nagios")
+
+
+@pytest.mark.torture
+def test_nagios(nagios):
+    """It tells of a user who fails, and of a replicator that does not answer, and of the end of each."""
+    pair = nagios
+
+    def state(pattern):
+        """Wait until Nagios has the service in a state."""
+        asked = f"timeout 60 sh -c 'until grep -qs \"{pattern}\" /var/tmp/nagios/status; do sleep 0.2; done'"
+        assert pair.shell(asked, check=False).returncode == 0, pair.shell("cat /var/tmp/nagios/status").stdout
+
+    with often(pair):
+        state("plugin_output=OK - 4 users, none fails")
+        state("performance_data=failing=0;0;1;0;4")
+        with pair.stopped(MX2):
+            pair.module("replicator_replicate", users=[ALICE], priority="high")
+            failing = received(pair, "PROBLEM WARNING: WARNING - The syncs of users fail: 1 of 4 users")
+        succeeded(pair.play("resync"))
+        well = received(pair, "RECOVERY OK: OK - 4 users, none fails")
+        with pair.stopped(MX1):
+            silent = received(pair, "PROBLEM UNKNOWN: UNKNOWN - ")
+        received(pair, "RECOVERY OK: OK - 4 users, none fails")
+    print(f"told after {failing:.0f} s and {silent:.0f} s, recovered after {well:.0f} s")
 
 
 # What happens to a pair that is in order, and for how many seconds.
@@ -345,9 +481,25 @@ def test_no_false_alarm(prometheus):
 RULEBOOK = "ansible-rulebook==1.3.2"
 
 
+class Rulebook:
+    """A rulebook that runs; ``log`` is the file with what it shows."""
+
+    def __init__(self, process, log):
+        self._process = process
+        self.log = log
+
+    def shown(self, text, seconds=120):
+        """Wait until it shows a text; return the seconds that it took."""
+        began = time.monotonic()
+        while text not in self.log.read_text():
+            assert self._process.poll() is None and time.monotonic() - began < seconds, self.log.read_text()[-5000:]
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+
 @pytest.fixture
-def rulebook():
-    """The command ansible-rulebook, in an environment of its own, with the Java that it needs."""
+def rulebook(tmp_path):
+    """Runs a rulebook of ours by ansible-rulebook, in an environment of its own, with the Java that it needs."""
     place = runs.ROOT / ".build" / "rulebook"
     if not shutil.which("java"):
         install_packages(["openjdk-17-jre-headless"], "ansible-rulebook needs Java: install openjdk-17-jre-headless.")
@@ -355,11 +507,38 @@ def rulebook():
         venv.create(place, with_pip=True)
         packages = [RULEBOOK, "ansible-runner", "ansible-core"]
         subprocess.run([place / "bin" / "pip", "install", "--quiet", *packages], check=True)
-    return place / "bin" / "ansible-rulebook"
+    environment = {
+        **os.environ,
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(runs.ROOT / ".venv" / "collections"),
+        "ANSIBLE_HOST_KEY_CHECKING": "false",
+    }
+
+    @contextlib.contextmanager
+    def run(pair, name, **variables):
+        (tmp_path / "vars.yml").write_text(json.dumps(variables))
+        inventory = tmp_path / "inventory"
+        inventory.mkdir()
+        for source in (INVENTORY, pair.lab.inventory):
+            shutil.copy(source, inventory / f"{source.parent.name}-{source.name}")
+        command = [
+            *[place / "bin" / "ansible-rulebook", "-i", inventory, "--vars", tmp_path / "vars.yml"],
+            *["--rulebook", runs.ROOT / "extensions" / "eda" / "rulebooks" / f"{name}.yml"],
+        ]
+        log = tmp_path / "log"
+        with open(log, "w") as stream:
+            process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream, cwd=tmp_path)
+        try:
+            yield Rulebook(process, log)
+        finally:
+            process.terminate()
+            process.wait()
+
+    return run
 
 
 @pytest.mark.torture
-def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook, tmp_path):
+def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook):
     """Peer stopped, event, `verify` names the cause; peer back, all is well again. One host is never there."""
     pair = tidied
     place = pair.lab.engine(
@@ -369,46 +548,13 @@ def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook, tmp_path):
         {"name": "mx1", "url": f"http://{place}:8080", "pair": "dovecot_replication"},
         {"name": "gone", "url": "http://127.0.0.1:1", "pair": "dovecot_replication"},
     ]
-    variables = {"api_hosts": hosts, "api_key": API_KEY, "delay": 1}
-    (tmp_path / "vars.yml").write_text(json.dumps(variables))
-    environment = {
-        **os.environ,
-        "PATH": f"{rulebook.parent}:{os.environ['PATH']}",
-        "ANSIBLE_COLLECTIONS_PATH": str(runs.ROOT / ".venv" / "collections"),
-        "ANSIBLE_HOST_KEY_CHECKING": "false",
-    }
-    inventory = tmp_path / "inventory"
-    inventory.mkdir()
-    for source in (INVENTORY, pair.lab.inventory):
-        shutil.copy(source, inventory / f"{source.parent.name}-{source.name}")
-    log = tmp_path / "log"
-    book = runs.ROOT / "extensions" / "eda" / "rulebooks" / "verify.yml"
-    with open(log, "w") as stream:
-        process = subprocess.Popen(
-            [rulebook, "--rulebook", book, "--vars", tmp_path / "vars.yml", "-i", inventory],
-            env=environment,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            cwd=tmp_path,
-        )
-
-    def shown(text, seconds=120):
-        began = time.monotonic()
-        while text not in log.read_text():
-            assert process.poll() is None and time.monotonic() - began < seconds, log.read_text()[-5000:]
-            time.sleep(0.2)
-        return time.monotonic() - began
-
-    try:
-        shown("'host': 'gone'")
+    with rulebook(pair, "verify", api_hosts=hosts, api_key=API_KEY, delay=1) as book:
+        book.shown("'host': 'gone'")
         with pair.stopped(MX2):
             pair.module("replicator_replicate", users=[ALICE], priority="high")
-            event = shown("'state': 'failing'")
-            verdict = shown("peer_unreachable")
+            event = book.shown("'state': 'failing'")
+            verdict = book.shown("peer_unreachable")
         pair.tidy()
-        well = shown("'state': 'ok'")
+        well = book.shown("'state': 'ok'")
         print(f"event after {event:.0f} s, verify {verdict:.0f} s later, well again {well:.0f} s after the cure")
-        assert API_KEY not in log.read_text()
-    finally:
-        process.terminate()
-        process.wait()
+        assert API_KEY not in book.log.read_text()

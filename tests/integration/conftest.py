@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE.parent / "lab"))
 
 import runs  # noqa: E402
 from cores import NoPython, core_bin  # noqa: E402
-from lab import RELEASES, Lab  # noqa: E402
+from lab import RELEASES, Lab, mail_image  # noqa: E402
 from still import USERDB_SECONDS, Still  # noqa: E402
 
 WITH_REPLICATOR = ["bullseye", "bookworm", "bookworm-backports"]
@@ -91,12 +91,23 @@ FREEZE, THAW = (
 EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
 
+# What a test takes on an average, and labs whose tests take longer than their number tells, in seconds.
+SECONDS = 2
+LONG = {"newcomers": 90, "trixie": 400, "trixie-mixed": 60}
+
+
 class LabScheduling(LoadScopeScheduling):
-    """Keeps the tests of a lab in one process, in their order."""
+    """Keeps the tests of a lab in one process, in their order; the lab that takes longest comes first."""
+
+    def _assign_work_unit(self, node):
+        longest = max(self.workqueue, key=lambda lab: LONG.get(lab, SECONDS * len(self.workqueue[lab])))
+        self.workqueue.move_to_end(longest, last=False)
+        super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid):
         test, dummy, parameters = nodeid.partition("[")
-        release = max((release for release in RELEASES if release in parameters), key=len, default=nodeid)
+        labs = [*RELEASES, *LONG]
+        release = max((lab for lab in labs if lab in parameters), key=len, default=nodeid)
         if release in WITHOUT_REPLICATOR:
             # There are three labs of these.
             served = any(f"/{name}.py" in test for name in [*BEHAVIOUR, "test_service"])
@@ -355,8 +366,8 @@ def commands_of(series):
 
 
 def start_lab(name, release, others=None):
-    """A lab that runs, for tests that share it: its modules begin without the time of their imports."""
-    lab = Lab(name, python=runs.WARM)
+    """A lab for tests that share it: Dovecot is installed, and modules begin without the time of their imports."""
+    lab = Lab(name, python=runs.WARM, image=mail_image)
     lab.up(release, others=others)
     runs.warm(lab, HOSTS)
     return lab

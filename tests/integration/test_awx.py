@@ -25,8 +25,8 @@ pytestmark = [
 ALICE = "alice@example.org"
 PROBE = f"ansible_collections.{runs.COLLECTION}.plugins.modules.mailbox_probe"
 SECRET = f"canary-{uuid.uuid4().hex}"
-# Of modules; the tests' own agent is none of them.
-PROCESSES = "ps -eo args | grep '[p]ython3' | grep -v agent.py"
+# Of modules; the tests' own programs are none of them.
+PROCESSES = "ps -eo args | grep '[p]ython3' | grep -v -e agent.py -e warm_server.py"
 FILES = "find /root/.ansible /tmp /etc/dovecot -newer /srv/began ! -type d"
 # A wait is done in slices, of which the first one lasts this long.
 SLICE_SECONDS = 5
@@ -37,6 +37,8 @@ def controller(pair, tmp_path_factory):
     reached = yaml.safe_load(Path(pair.lab.inventory).read_text())["all"]
     key = Path(reached["vars"].pop("ansible_ssh_private_key_file")).read_text()
     del reached["vars"]["ansible_user"]
+    # Jobs come without pipelining, and so as files that need a Python of their own.
+    reached["vars"]["ansible_python_interpreter"] = runs.PYTHON
     made = Controller(
         tmp_path_factory.mktemp("awx"),
         {host: {**reached["vars"], **variables} for host, variables in reached["hosts"].items()},

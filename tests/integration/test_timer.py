@@ -36,9 +36,10 @@ def save(pair, user, host=MX1):
 
 @contextlib.contextmanager
 def no_rounds(pair):
-    """Nothing is synced that is not asked for."""
+    """Nothing is synced that is not asked for, nor by a round that is under way."""
+    under_way = "$(systemctl show --property ActiveState --value dovecot-replication.service)"
     for host in HOSTS:
-        pair.shell(f"systemctl stop {TIMER}", host)
+        pair.shell(f'systemctl stop {TIMER}; while [ "{under_way}" = activating ]; do sleep 0.1; done', host)
     try:
         yield
     finally:

@@ -27,6 +27,8 @@ HERE = Path(__file__).resolve().parent
 STATE = HERE.parents[1] / ".lab"
 PREFIX = "mailops-lab"
 DOMAIN = "example.org"
+# As mailhost.yml installs it.
+DOVECOT = ["dovecot-imapd", "dovecot-lmtpd"]
 ENGINE_PACKAGES = "podman runc debootstrap netavark aardvark-dns iptables nftables uidmap".split()
 SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 BOOT_SECONDS = 60
@@ -244,6 +246,17 @@ def host_image(engine, release_name):
     return tag
 
 
+def mail_image(engine, release_name):
+    """The image of a lab host on which Dovecot is installed, too."""
+    base = host_image(engine, release_name)
+    tag = base.replace(f"{PREFIX}:", f"{PREFIX}-mail:")
+    if not engine.exists("image", tag):
+        say(f"installing Dovecot {RELEASES[release_name].dovecot} into it")
+        script = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {' '.join(DOVECOT)}"
+        build_image(engine, base, tag, f"{PREFIX}-build-{release_name}", script)
+    return tag
+
+
 def build_image(engine, base, tag, builder, script, *arguments):
     """Run a shell script in a container of an image, and keep what that makes of it under a tag."""
     engine("rm", "-f", builder, check=False)
@@ -268,16 +281,18 @@ class Lab:
 
     Labs of two checkouts do not meet when MAILOPS_LAB_SUFFIX makes their names differ.
 
-    :arg python: path of the interpreter that Ansible uses on the hosts
+    :arg python: the interpreter that Ansible uses on the hosts
+    :arg image: function of the engine and a release that gives the image of a host
     """
 
-    def __init__(self, name, python="/usr/bin/python3"):
+    def __init__(self, name, python="/usr/bin/python3", image=host_image):
         self.name = name + os.environ.get("MAILOPS_LAB_SUFFIX", "")
         with exclusive_lock():
             self.engine = Engine.find()
         self.network = f"{PREFIX}-{self.name}"
         self.directory = STATE / self.name
         self.python = python
+        self._image = image
         self._entrances = {}
 
     @property
@@ -295,7 +310,7 @@ class Lab:
         """
         others = others or {}
         with exclusive_lock():
-            images = {name: host_image(self.engine, name) for name in {release, *others.values()}}
+            images = {name: self._image(self.engine, name) for name in {release, *others.values()}}
             if not self.engine.exists("network", self.network):
                 self._create_network()
         names = [f"{host}.{DOMAIN}" for host in hosts]

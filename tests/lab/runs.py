@@ -28,8 +28,9 @@ COLLECTION = "mailops.dovecot_replication"
 MAILHOST = HERE / "mailhost.yml"
 ARRIVAL_SECONDS = 10
 PYTHON = "/usr/bin/python3"
+WARM_HOME = "/srv/lab-python"
 # The interpreter of hosts that are ``warm``.
-WARM = "/srv/lab-python/warm_python.py"
+WARM = f"{WARM_HOME}/python"
 # What of an ansible-core modules need on a host.
 PARTS_FOR_MODULES = ("release.py", "module_utils")
 # Deprecations that are not of this collection's making: of other collections, and of interpreters.
@@ -45,6 +46,7 @@ def environment(commands=None, **extra):
         **os.environ,
         "PATH": os.pathsep.join([str(commands or os.path.dirname(sys.executable)), os.environ["PATH"]]),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
+        "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
@@ -262,13 +264,14 @@ class Agent:
 
 def warm(lab, hosts):
     """Have hosts run modules without the time of their imports, where WARM is their interpreter; see warm_python.py."""
-    home = os.path.dirname(WARM)
     files = {name: HERE / name for name in ("warm_python.py", "warm_server.py")}
+    interpreter = f"(echo '#!{PYTHON} -IS'; cat {WARM_HOME}/warm_python.py) > {WARM} && chmod 755 {WARM}"
     for host in hosts:
         # Of a lab that was kept.
-        lab.execute(host, "sh", "-c", f"systemctl stop lab-python; rm -rf {home}", check=False)
-        _send(lab, host, home, files)
-        lab.execute(host, "systemd-run", "--unit", "lab-python", PYTHON, f"{home}/warm_server.py")
+        lab.execute(host, "sh", "-c", f"systemctl stop lab-python; rm -rf {WARM_HOME}", check=False)
+        _send(lab, host, WARM_HOME, files)
+        lab.execute(host, "sh", "-c", interpreter)
+        lab.execute(host, "systemd-run", "--unit", "lab-python", PYTHON, f"{WARM_HOME}/warm_server.py")
 
 
 def _send(lab, host, home, files, ansible=None):

@@ -1,4 +1,3 @@
-#!/usr/bin/python3 -IS
 # SPDX-FileCopyrightText: The mailops.dovecot_replication contributors
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The ``ansible_python_interpreter`` of the hosts that tests share: a module without the time of its imports.

@@ -576,7 +576,7 @@ def _misplaced(host: Host) -> Found:
 @rule(
     "mbox",
     WARNING,
-    "Mail is in mbox. Dovecot panics when it syncs that, and mail is missing then on the peer.",
+    "Mail is in mbox. Dovecot 2.3 panics when it syncs that, and mail is missing then on the peer.",
     "Convert the mail to another format, such as maildir or sdbox.",
 )
 def _mbox(host: Host) -> Found:
@@ -1158,7 +1158,7 @@ def _mail_location_shared(host: Host) -> Found:
 @rule(
     "user_mail_in_mbox",
     WARNING,
-    "Users have their mail in mbox by a userdb field. Dovecot's syncs crash on mbox.",
+    "Users have their mail in mbox by a userdb field. The syncs of Dovecot 2.3 crash on mbox.",
     "Convert the mail of these users to maildir (`doveadm sync` with the new location), and correct %(at)s.",
 )
 def _user_mail_in_mbox(host: Host) -> Found:

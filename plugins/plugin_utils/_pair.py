@@ -331,7 +331,7 @@ def forbidden(side: Side) -> List[Dict[str, str]]:
     found = [{"setting": "replication_sync_timeout", "because": because}]
     if not side.replication_accept_mbox:
         because = (
-            "Dovecot panics when it syncs mbox, and mail is missing then on the peer; convert the mail to another "
+            "Dovecot 2.3 panics when it syncs mbox, and mail is missing then on the peer; convert the mail to another "
             "format first, or accept this with `replication_accept_mbox: true`"
         )
         # Up to 2.3, and in 2.4.

@@ -4,7 +4,6 @@
 
 import base64
 import re
-import subprocess
 
 import pytest
 import runs
@@ -81,16 +80,10 @@ all:
     def print_of(self, playbook, *options):
         """All that a run shows, with the utmost verbosity and the arguments of the modules."""
         options = ["-i", str(self.inventory), "-vvvv", *options]
-        done = subprocess.run(
-            runs.playbook_command(self.pair.lab, INVENTORY, playbook, *options),
-            env=runs.environment(
-                REPLICATION_API_KEY=KEY, ANSIBLE_SHOW_CUSTOM_STATS="true", ANSIBLE_INJECT_INVOCATION="true"
-            ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        command = runs.playbook_command(self.pair.lab, INVENTORY, playbook, *options)
+        shown = {"ANSIBLE_SHOW_CUSTOM_STATS": "true", "ANSIBLE_INJECT_INVOCATION": "true"}
+        done = runs.completed(command, runs.environment(REPLICATION_API_KEY=KEY, **shown))
+        assert done.returncode == 0
         return done.stdout + done.stderr
 
 

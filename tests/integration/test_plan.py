@@ -48,15 +48,8 @@ class Run:
 
     def __init__(self, pair, directory, playbook, *options, commands=None, environment=None, **variables):
         command = runs.playbook_command(pair.lab, INVENTORY, playbook, *options, commands=commands)
-        done = subprocess.run(
-            [*command, "-e", json.dumps(variables)],
-            env=runs.environment(commands, ANSIBLE_SHOW_CUSTOM_STATS="true", **(environment or {})),
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = runs.environment(commands, ANSIBLE_SHOW_CUSTOM_STATS="true", **(environment or {}))
+        done = runs.completed([*command, "-e", json.dumps(variables)], env, directory=directory)
         self.code, self.output = done.returncode, done.stdout + done.stderr
         assert not runs.own_deprecations(self.output)
         self.files = {path.name: path.read_bytes() for path in directory.iterdir() if path.name.startswith("plan")}

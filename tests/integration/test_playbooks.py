@@ -3,7 +3,6 @@
 """The playbooks of a working day, each with a check run that tells what is done."""
 
 import os
-import subprocess
 
 import pytest
 import runs
@@ -286,14 +285,8 @@ def test_what_a_newcomer_sees(pair):
     shown = ""
     for line in RUNS if updating else RUNS[:3]:
         playbook, *options = line.split()
-        done = subprocess.run(
-            runs.playbook_command(pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *options),
-            env=runs.environment(ANSIBLE_DISPLAY_SKIPPED_HOSTS="false"),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = runs.playbook_command(pair.lab, INVENTORY, f"{runs.COLLECTION}.{playbook}", *options)
+        done = runs.completed(command, runs.environment(ANSIBLE_DISPLAY_SKIPPED_HOSTS="false"))
         assert done.returncode == 0 and done.stderr == "", done.stdout + done.stderr
         assert "only-for-the-lab" not in done.stdout
         command = f"$ ansible-playbook -i inventory.yml mailops.dovecot_replication.{line}"

@@ -155,14 +155,15 @@ def module(lab, host, name, /, check=False, ansible_options=(), commands=None, s
     return {**line["result"], "failed": line["status"] != "ok", "shown": done.stderr}
 
 
-def completed(command, env, seen=None):
+def completed(command, env, seen=None, directory=None):
     """Run one of Ansible's commands and return it completed; ``seen`` is called with each line of its stderr."""
+    directory = str(directory or os.getcwd())
     if _starters is not None and seen is None:
-        return _starters.completed(command, env)
+        return _starters.completed(command, env, directory)
     shown = []
     with tempfile.TemporaryFile("w+") as output:
         with subprocess.Popen(
-            command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
+            command, cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True
         ) as process:
             for line in process.stderr:
                 shown.append(line)
@@ -185,11 +186,11 @@ class Starters:
         self._idle = collections.defaultdict(list)
         self._lock = threading.Lock()
 
-    def completed(self, command, env):
-        """Run a command and return it completed."""
+    def completed(self, command, env, directory):
+        """Run a command in a directory and return it completed."""
         # Each test has another one.
         env = {name: value for name, value in env.items() if name != "PYTEST_CURRENT_TEST"}
-        key = (os.path.dirname(command[0]), os.getcwd(), tuple(sorted(env.items())))
+        key = (os.path.dirname(command[0]), tuple(sorted(env.items())))
         with self._lock:
             starter = self._idle[key].pop() if self._idle[key] else None
         starter = starter or subprocess.Popen(
@@ -200,7 +201,7 @@ class Starters:
             text=True,
         )
         with tempfile.NamedTemporaryFile("r") as output, tempfile.NamedTemporaryFile("r") as errors:
-            wanted = {"command": os.path.basename(command[0]), "arguments": command[1:]}
+            wanted = {"command": os.path.basename(command[0]), "arguments": command[1:], "directory": directory}
             starter.stdin.write(json.dumps({**wanted, "output": output.name, "errors": errors.name}) + "\n")
             starter.stdin.flush()
             answer = starter.stdout.readline()

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Start Ansible's commands without the time of their imports: a process that has them forks for each run.
 
-Used by runs.py. A line of JSON on stdin asks for a run: ``command`` and its ``arguments``, the files for ``output`` and
-``errors``; a line on stdout answers with its exit code. Ansible reads its environment when it is imported, so a starter
-serves one environment.
+Used by runs.py. A line of JSON on stdin asks for a run: ``command`` and its ``arguments``, the ``directory``, the files
+for ``output`` and ``errors``; a line on stdout answers with its exit code. Ansible reads its environment when it is
+imported, so a starter serves one environment.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def plugins():
         yield from (found.name for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."))
 
 
-def run(command, arguments, output, errors):
+def run(command, arguments, directory, output, errors):
     """Run a command in a child, and return its exit code."""
     child = os.fork()
     if child:
@@ -56,6 +56,7 @@ def run(command, arguments, output, errors):
         replace(0, os.open(os.devnull, os.O_RDONLY))
         replace(1, os.open(output, os.O_WRONLY))
         replace(2, os.open(errors, os.O_WRONLY))
+        os.chdir(directory)
         sys.argv = [command, *arguments]
         importlib.import_module(MODULES[command]).main(sys.argv)
         code = 0

@@ -244,6 +244,8 @@ class Service(Engine):
         self._kept(lambda: self._store.note(round_began=int(time.time())), None)
         await self._align()
         self._scheduler.sweep(time.monotonic(), interval)
+        # Who watches it is told of the list as soon as there is one.
+        self._telling_due = 0.0
         self._wake.set()
 
     def _look(self) -> None:

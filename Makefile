@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units coverage sanity nox integration molecule docs page samples pictures role-docs monitoring torture quick test release-check
+.PHONY: help venv lint units coverage sanity nox integration molecule docs docs-tools page samples pictures role-docs monitoring torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -43,17 +43,18 @@ nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX=
 	$(RUN) nox $(NOX)
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 4 tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-docs: venv ## build the site of docs/ into .build/site, with the reference from the code, and check its links
-	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+docs: docs-tools ## build the site of docs/ into .build/site, with the reference from the code, and check its links
 	$(RUN) python tests/tools/docs.py
 
-pictures: venv ## write the pictures of runs in docs/pictures, from runs against a pair of its own
+docs-tools: venv
 	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+
+pictures: docs-tools ## write the pictures of runs in docs/pictures, from runs against a pair of its own
 	$(RUN) python tests/tools/pictures.py
 
 page: venv ## look at the page of the playbook report in Chromium, with axe-core; writes docs/pictures/page.png

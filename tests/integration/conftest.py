@@ -6,7 +6,8 @@ MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAIL
 Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
 `make release-check`.
 MAILOPS_ALL: each test on each release, and each transport on each release that has it; else tests marked ``on_one`` run
-on one release, as their outcome does not depend on which, and transports as in TRIED.
+on one release, as their outcome does not depend on which, transports as in TRIED, and what is tried on a release is not
+tried again on one that is ALIKE.
 """
 
 import contextlib
@@ -34,9 +35,12 @@ CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR +
 # The release on which modules are run by Ansible over the default transport.
 BY_ANSIBLE = "bookworm"
 # The one with the fewest tests of its own, for those that need no more than one.
-LEAST_LOADED = "bookworm-backports"
+LEAST_LOADED = "bookworm"
+NEWEST = "bookworm-backports"
 # That of tests marked ``on_one``: the newest, or what is chosen.
-ONE = LEAST_LOADED if LEAST_LOADED in CHOSEN else CHOSEN[0]
+ONE = NEWEST if NEWEST in CHOSEN else CHOSEN[0]
+# A release whose replicator does what that of another one does: what is tried there is not tried again here.
+ALIKE = {NEWEST: "bookworm"}
 API_URL = "http://127.0.0.1:8080"
 API_KEY = "key-only-for-the-lab"
 API = f"""
@@ -150,11 +154,11 @@ def case_of(item):
 
 def pytest_collection_modifyitems(config, items):
     tried, untried = [], []
-    there = {case for case, release in map(case_of, items) if release == ONE}
+    there = {case_of(item) for item in items if is_tried(item)}
     for item in items:
         case, release = case_of(item)
-        on_one = item.get_closest_marker("on_one") and not os.environ.get("MAILOPS_ALL")
-        elsewhere = on_one and release not in (None, ONE) and case in there
+        other = ONE if item.get_closest_marker("on_one") else ALIKE.get(release)
+        elsewhere = not os.environ.get("MAILOPS_ALL") and release not in (None, other) and (case, other) in there
         (untried if elsewhere or not is_tried(item) else tried).append(item)
     items[:] = tried
     config.hook.pytest_deselected(items=untried)
@@ -370,6 +374,9 @@ def start_lab(name, release, others=None):
     lab = Lab(name, python=runs.WARM, image=mail_image)
     lab.up(release, others=others)
     runs.warm(lab, HOSTS)
+    for host in HOSTS:
+        # With its own name, as where its package was installed on it.
+        lab.execute(host, "make-ssl-cert", "generate-default-snakeoil", "--force-overwrite")
     return lab
 
 

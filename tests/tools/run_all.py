@@ -37,9 +37,8 @@ PARTS = {
 CHOICES = {"molecule": ["MOLECULE=--some"]}
 
 
-# Stages, one after the other. Lanes of a stage run at the same time, as live hosts leave the processors idle at times;
-# parts of a lane, one after the other. `docs` installs into the virtual environment, so nothing runs beside it.
-STAGES = [[["docs"]], [["integration"], ["lint", "units", "sanity", "molecule"]]]
+# Lanes run at the same time, as live hosts leave the processors idle at times; parts of a lane, one after the other.
+LANES = [["integration"], ["docs", "lint", "units", "sanity", "molecule"]]
 
 
 def make(part):
@@ -76,10 +75,10 @@ def count(patterns, output):
     return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
 
 
-def run_parts(parts, command_of, stages=None, passed=(), note=None):
+def run_parts(parts, command_of, lanes=None, passed=(), note=None):
     """Run parts, a dict like PARTS, print a summary, and end with status 0 when all have passed.
 
-    :arg stages: as STAGES; one part after the other when None
+    :arg lanes: as LANES; one part after the other when None
     :arg passed: parts that have passed before, and are not run again
     :arg note: function of a part that has just passed
     """
@@ -102,9 +101,9 @@ def run_parts(parts, command_of, stages=None, passed=(), note=None):
             run_part(part, "" if is_first else f"{part}| ")
 
     start = time.monotonic()
-    for stage in stages or [[list(parts)]]:
-        with concurrent.futures.ThreadPoolExecutor(len(stage)) as pool:
-            list(pool.map(run_lane, stage, [True] + [False] * (len(stage) - 1)))
+    lanes = lanes or [list(parts)]
+    with concurrent.futures.ThreadPoolExecutor(len(lanes)) as pool:
+        list(pool.map(run_lane, lanes, [True] + [False] * (len(lanes) - 1)))
     print("=== summary ===")
     width = max([12, *map(len, parts)])
     print(f"{'part':<{width}} {'result':<12} {'seconds':>7}  counted")
@@ -117,4 +116,6 @@ def run_parts(parts, command_of, stages=None, passed=(), note=None):
 
 
 if __name__ == "__main__":
-    run_parts(PARTS, make, STAGES)
+    # Before anything uses the virtual environment.
+    subprocess.run(make("docs-tools"), cwd=ROOT, check=True)
+    run_parts(PARTS, make, LANES)

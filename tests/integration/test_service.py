@@ -288,7 +288,7 @@ def test_one_that_hangs_is_started_again(pair):
 @pytest.mark.torture
 def test_it_is_watched_as_any_pair(pair):
     runs.succeeded(pair.play("monitor", monitoring_textfile_dir=""))
-    # A service that has just started has told of nobody yet, and tells again after 15 seconds.
+    # A service that has just started tells of its list as soon as it has one.
     reading = "/var/lib/dovecot-replication/reading.json"
     pair.shell(f"timeout 30 sh -c 'until grep -q \"known.: 4\" {reading}; do sleep 0.5; done'")
     answer = pair.shell("/usr/local/bin/dovecot_replication_check --now --check").stdout

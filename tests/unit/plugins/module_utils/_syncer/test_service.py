@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the service answers, and what it makes of events; it is run as a whole on live hosts."""
 
+import asyncio
 import json
 import sqlite3
+import time
 
 import pytest
 
@@ -152,3 +154,18 @@ def test_a_service_that_is_not_told_says_so(settings, tmp_path, monkeypatch):
     made._heard({""})
     made.tell()
     assert not json.loads(open(settings.reading).read())["snapshot"]["deaf"]
+
+
+def test_the_list_is_told_as_soon_as_it_is_there(settings, tmp_path, monkeypatch):
+    """What a service tells right after its start knows of nobody."""
+    monkeypatch.setattr(service, "BOOT", "")
+    made, dummy = begun(settings, [], "x", tmp_path)
+    made._sweep_due = time.monotonic() + 3600
+    made._loop = asyncio.new_event_loop()
+    made._wake = asyncio.Event()
+    made.listing = lambda: (["alice", "bob"], "")
+    for known in (0, 2):
+        made._look()
+        assert json.loads(open(settings.reading).read())["snapshot"]["known"] == known
+        made._loop.run_until_complete(made._sweep())
+    made._loop.close()

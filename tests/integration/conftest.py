@@ -35,12 +35,11 @@ CHOSEN = os.environ.get("MAILOPS_LAB_RELEASES", "").split() or WITH_REPLICATOR +
 # The release on which modules are run by Ansible over the default transport.
 BY_ANSIBLE = "bookworm"
 # The one with the fewest tests of its own, for those that need no more than one.
-LEAST_LOADED = "bookworm"
-NEWEST = "bookworm-backports"
+LEAST_LOADED = "bookworm-backports"
 # That of tests marked ``on_one``: the newest, or what is chosen.
-ONE = NEWEST if NEWEST in CHOSEN else CHOSEN[0]
+ONE = LEAST_LOADED if LEAST_LOADED in CHOSEN else CHOSEN[0]
 # A release whose replicator does what that of another one does: what is tried there is not tried again here.
-ALIKE = {NEWEST: "bookworm"}
+ALIKE = {"bookworm-backports": "bookworm"}
 API_URL = "http://127.0.0.1:8080"
 API_KEY = "key-only-for-the-lab"
 API = f"""

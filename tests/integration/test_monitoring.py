@@ -15,11 +15,11 @@ import venv
 import pytest
 import runs
 import yaml
-from conftest import API_KEY, EVERYONE, HOSTS, INVENTORY, LEAST_LOADED, MX1, MX2
+from conftest import API_KEY, EVERYONE, HOSTS, INVENTORY, MX1, MX2
 from lab import LabError, install_packages
 from runs import changes, failures, findings_of, succeeded
 
-pytestmark = pytest.mark.parametrize("pair", [LEAST_LOADED], indirect=True)
+pytestmark = pytest.mark.parametrize("pair", ["bookworm"], indirect=True)
 
 ALICE = "alice@example.org"
 COLLECTOR = "/usr/local/bin/dovecot_replication_check"

@@ -103,7 +103,7 @@ define command {{
 }}
 define command {{
   command_name tell
-  command_line printf '%%s: %%s\\n' '$NOTIFICATIONTYPE$ $SERVICESTATE$' '$SERVICEOUTPUT$' >> {RECEIVED}
+  command_line echo '$NOTIFICATIONTYPE$ $SERVICESTATE$: $SERVICEOUTPUT$' >> {RECEIVED}
 }}
 define contact {{
   contact_name                  someone

@@ -43,7 +43,7 @@ nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX=
 	$(RUN) nox $(NOX)
 
 integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 4 tests/integration
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

@@ -96,7 +96,7 @@ EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 
 # What a test takes on an average, and labs whose tests take longer than their number tells, in seconds.
 SECONDS = 2
-LONG = {"newcomers": 90, "trixie": 400, "trixie-mixed": 60}
+LONG = {"bookworm": 700, "trixie": 400, "newcomers": 90, "trixie-mixed": 60}
 
 
 class LabScheduling(LoadScopeScheduling):

@@ -121,7 +121,7 @@ def test_the_api_is_taken_when_it_is_named(pair):
         (dict(api_url="https://127.0.0.1:8080"), "the listener has no TLS"),
         (dict(api_url="127.0.0.1:8080"), "https://host:port"),
         (dict(api_url="http://127.0.0.1:port"), "https://host:port"),
-        (dict(api_url="http://127.0.0.1:22"), "no sound HTTP"),
+        (dict(api_url="http://127.0.0.1:143"), "no sound HTTP"),
         (dict(api_url="https://127.0.0.1:8080", ca_path="/nosuch.pem"), "/nosuch.pem"),
         (dict(api_url="https://127.0.0.1:8080", ca_path="/etc/passwd"), "in PEM"),
         (dict(api_key=""), "needs api_url and api_key"),

@@ -272,7 +272,7 @@ def warm(lab, hosts):
         lab.execute(host, "sh", "-c", f"systemctl stop lab-python; rm -rf {WARM_HOME}", check=False)
         _send(lab, host, WARM_HOME, files)
         lab.execute(host, "sh", "-c", interpreter)
-        lab.execute(host, "systemd-run", "--unit", "lab-python", PYTHON, f"{WARM_HOME}/warm_server.py")
+        lab.execute(host, "systemd-run", "--collect", "--unit", "lab-python", PYTHON, f"{WARM_HOME}/warm_server.py")
 
 
 def _send(lab, host, home, files, ansible=None):

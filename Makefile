@@ -48,13 +48,16 @@ integration: venv ## run the integration tests against a Dovecot pair
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
-docs: docs-tools ## build the site of docs/ into .build/site, with the reference from the code, and check its links
+docs: .venv/.docs-stamp ## build the site of docs/ into .build/site, with the reference from the code, and check its links
 	$(RUN) python tests/tools/docs.py
 
-docs-tools: venv
-	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+docs-tools: .venv/.docs-stamp
 
-pictures: docs-tools ## write the pictures of runs in docs/pictures, from runs against a pair of its own
+.venv/.docs-stamp: .venv/.stamp docs/requirements.txt
+	$(RUN) python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+pictures: .venv/.docs-stamp ## write the pictures of runs in docs/pictures, from runs against a pair of its own
 	$(RUN) python tests/tools/pictures.py
 
 page: venv ## look at the page of the playbook report in Chromium, with axe-core; writes docs/pictures/page.png

@@ -124,6 +124,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "on_one: on one release, unless MAILOPS_ALL is set")
     config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
     config.option.markexpr = config.option.markexpr or "not torture and not release"
+    # For the tests alone: what the demo and the benchmarks run is as users have it.
+    os.environ["ANSIBLE_CONFIG"] = str(HERE / "ansible.cfg")
     runs.use_starters()
 
 
@@ -406,7 +408,6 @@ def tidied(pair):
 @pytest.fixture(scope="session", params=[release for release in WITHOUT_REPLICATOR if release in CHOSEN])
 def host_without_replicator(request):
     lab = start_lab(f"it-{request.param}", request.param)
-    lab.execute(MX1, "apt-get", "install", "-y", "dovecot-imapd")
     lab.execute(MX1, "tee", "/etc/dovecot/conf.d/96-api.conf", stdin=API)
     lab.execute(MX1, "systemctl", "restart", "dovecot")
     yield Pair(lab, request.param)

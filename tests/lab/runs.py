@@ -46,7 +46,6 @@ def environment(commands=None, **extra):
         **os.environ,
         "PATH": os.pathsep.join([str(commands or os.path.dirname(sys.executable)), os.environ["PATH"]]),
         "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
-        "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
         "ANSIBLE_PIPELINING": "true",
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",

@@ -8,7 +8,6 @@ The other end of warm_python.py. What a module brings along in its archive is co
 import array
 import atexit
 import contextlib
-import gc
 import importlib
 import itertools
 import marshal
@@ -112,8 +111,8 @@ class Server:
 
     def _accept(self):
         channel = self._listener.accept()[0]
+        rights = array.array("i")
         with contextlib.suppress(OSError):
-            rights = array.array("i")
             _data, ancillary, _flags, _address = channel.recvmsg(1, socket.CMSG_SPACE(FILES * rights.itemsize))
             for _level, _kind, data in ancillary:
                 rights.frombytes(data)
@@ -157,9 +156,6 @@ def main():
     compiled = os.path.join(home, "compiled")
     os.mkdir(compiled)
     keep_compiled(compiled)
-    # Else each process would write to the memory that it shares with this one when it collects garbage.
-    gc.collect()
-    gc.freeze()
     Server().serve()
 
 

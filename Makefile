@@ -4,7 +4,7 @@
 RUN := PATH="$(CURDIR)/.venv/bin:$$PATH" ANSIBLE_COLLECTIONS_PATH="$(CURDIR)/.venv/collections"
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lint units coverage sanity nox integration molecule docs docs-tools page samples pictures role-docs monitoring torture quick test release-check
+.PHONY: help venv lint units coverage live-coverage sanity nox integration molecule docs docs-tools page samples pictures role-docs monitoring torture quick test release-check
 .PHONY: bench demo demo-down clean
 
 help: ## print this list
@@ -34,6 +34,10 @@ coverage: venv ## list the lines of plugins/ that no unit test runs; what talks 
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" COVERAGE_FILE=.build/coverage \
 		coverage run --branch --include 'plugins/*,extensions/eda/*' -m pytest -q tests/unit
 	$(RUN) COVERAGE_FILE=.build/coverage coverage report --skip-covered --show-missing --sort cover
+
+live-coverage: venv ## list the lines of plugins/ that no test runs, neither a unit test nor one with live hosts, on Debian 12 and 13
+	$(RUN) python -m pip install --quiet --disable-pip-version-check coverage~=7.17
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/tools/live_coverage.py
 
 sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core
 	$(RUN) python tests/tools/sanity.py $(SANITY)

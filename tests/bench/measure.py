@@ -71,6 +71,8 @@ class Fleet(NamedTuple):
 
 
 FLEETS = [Fleet(1, 5), Fleet(100, 20)]
+# The first is a play of one ping: what Ansible costs by itself.
+FLEET_RUNS = ["ping", "status", "setup"]
 MORE_FLEETS = [
     Fleet(10, 5),
     Fleet(10, 20),
@@ -149,9 +151,13 @@ class Bench:
         return {line["task"]: line["result"] for line in results}
 
     def playbook(self, what, name, *options, inventory=INVENTORY, **environment):
-        """Run one of the collection's playbooks, take its seconds and those of processors, and return its results."""
+        """Run a playbook, take its seconds and those of processors, and return its results.
+
+        :arg name: of one of the collection's, or a path
+        """
+        playbook = name if isinstance(name, Path) else f"{runs.COLLECTION}.{name}"
         began, used = time.monotonic(), processor_seconds()
-        results = runs.play(self.lab, inventory, f"{runs.COLLECTION}.{name}", *options, **environment)
+        results = runs.play(self.lab, inventory, playbook, *options, **environment)
         self.samples[what].append(time.monotonic() - began)
         self.figures[f"{what}: processor"] = processor_seconds() - used
         return runs.succeeded(results)
@@ -334,6 +340,8 @@ class Bench:
             # The hosts of a fleet have an sshd each.
             self.lab.execute(host, "tee", "/etc/ssh/sshd_config.d/fleet.conf", stdin="MaxStartups 1000\n")
             self.lab.execute(host, "systemctl", "reload", "ssh")
+        ping = self.lab.directory / "ping.yml"
+        ping.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [PING]}]))
         for fleet in self.fleets:
             self.say(str(fleet))
             environment = dict(
@@ -341,8 +349,9 @@ class Bench:
                 ANSIBLE_PIPELINING=str(fleet.pipelining),
             )
             inventory = self.fleet_inventory(fleet.pairs)
-            for name in "status", "setup":
-                self.playbook(f"fleet: {name} {fleet}", name, inventory=inventory, **environment)
+            for name in FLEET_RUNS:
+                playbook = ping if name == "ping" else name
+                self.playbook(f"fleet: {name} {fleet}", playbook, inventory=inventory, **environment)
 
     def fleet_inventory(self, pairs):
         """Write an inventory of so many pairs, a group for each, and return its path."""

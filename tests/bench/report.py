@@ -26,7 +26,9 @@ COLUMNS = {
     "bare": "bare client, all new",
     "ping": "ping",
 }
-FLEET = "pairs|forks|pipelining|status, s|processor, ms a host|setup, s|processor, ms a host".split("|")
+FLEET = "pairs forks pipelining".split()
+for run in measure.FLEET_RUNS:
+    FLEET += [f"{run}, s", "processor, ms a host"]
 HABITS = "new users|one task|`command` in a loop|module that forks `doveadm`|loop / task|forking / task".split("|")
 
 
@@ -87,7 +89,7 @@ def by_habit(bench):
 def by_fleet(bench):
     for fleet in bench.fleets:
         row = [fleet.pairs, fleet.forks, "yes" if fleet.pipelining else "no"]
-        for name in "status", "setup":
+        for name in measure.FLEET_RUNS:
             seconds = bench.median(f"fleet: {name} {fleet}")
             used = bench.figures[f"fleet: {name} {fleet}: processor"] / fleet.pairs / 2
             row += [f"{seconds:.1f}", f"{used * 1000:.0f}"]
@@ -203,7 +205,8 @@ host that were not skipped.
 {table(["run", "seconds", "tasks"], roles)}
 ## A fleet
 
-Pairs in one play, `status` and a `setup` that changes nothing; seconds of the whole `ansible-playbook`, once each. All
+Pairs in one play, `status` and a `setup` that changes nothing, and a play with a ping and nothing else, which is what
+Ansible costs by itself; seconds of the whole `ansible-playbook`, once each. All
 pairs are names of the same two hosts, and these share the processors with the controller, so real fleets are faster.
 What their controller has to do is in "processor, ms a host": the time its processors work for a host, ssh included.
 

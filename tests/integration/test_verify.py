@@ -318,7 +318,7 @@ def test_what_is_planted_is_found_and_cured(healthy, planted):
     plant(healthy)
     time.sleep(0.5)
     found = noted(healthy, planted)
-    assert ids(found) == expected
+    assert ids(found) == expected, found
     if planted not in UNDECIDED:
         apply(healthy, found[0])
         assert expected[0] not in ids(observe(healthy))

@@ -203,6 +203,8 @@ class Controller:
             envvars={
                 "PATH": environment()["PATH"],
                 "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".venv" / "collections"),
+                # AWX finds it in the directory of the project; the tests have one of their own in their environment.
+                "ANSIBLE_CONFIG": str(directory / "project" / "ansible.cfg"),
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
                 "ANSIBLE_HOST_KEY_CHECKING": "False",
                 "ANSIBLE_RETRY_FILES_ENABLED": "False",

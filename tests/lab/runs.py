@@ -31,6 +31,9 @@ PYTHON = "/usr/bin/python3"
 WARM_HOME = "/srv/lab-python"
 # The interpreter of hosts that are ``warm``.
 WARM = f"{WARM_HOME}/python"
+# Where hosts keep which lines of modules were run, and how; see tests/tools/live_coverage.py.
+COVERAGE_ON_HOSTS = "/srv/coverage"
+COVERAGE_SETTINGS = HERE.parent / "tools" / "coverage.ini"
 # What of an ansible-core modules need on a host.
 PARTS_FOR_MODULES = ("release.py", "module_utils")
 # Deprecations that are not of this collection's making: of other collections, and of interpreters.
@@ -225,7 +228,8 @@ class Agent:
         home = f"/srv/agent-{uuid.uuid4().hex}"
         plugins = {f"ansible_collections/{COLLECTION.replace('.', '/')}/plugins": ROOT / "plugins"}
         _send(lab, host, home, {"agent.py": HERE / "agent.py", **plugins}, ansible)
-        self._process = lab.converse(host, "env", f"PYTHONPATH={home}", python, f"{home}/agent.py")
+        variables = ["env", *_variables(home)]
+        self._process = lab.converse(host, *variables, python, f"{home}/agent.py")
         self.python = self._read()["python"]
 
     def module(self, name, /, check=False, fault="", **arguments):
@@ -271,7 +275,18 @@ def warm(lab, hosts):
         lab.execute(host, "sh", "-c", f"systemctl stop lab-python; rm -rf {WARM_HOME}", check=False)
         _send(lab, host, WARM_HOME, files)
         lab.execute(host, "sh", "-c", interpreter)
-        lab.execute(host, "systemd-run", "--collect", "--unit", "lab-python", PYTHON, f"{WARM_HOME}/warm_server.py")
+        variables = [f"--setenv={variable}" for variable in _variables(WARM_HOME)]
+        command = [PYTHON, f"{WARM_HOME}/warm_server.py"]
+        lab.execute(host, "systemd-run", "--collect", "--unit", "lab-python", *variables, *command)
+
+
+def _variables(home):
+    """The environment of a Python on a host that runs modules, with what ``_send`` has unpacked there."""
+    variables = [f"PYTHONPATH={home}"]
+    if os.environ.get("MAILOPS_COVERAGE"):
+        settings = f"{home}/{COVERAGE_SETTINGS.name}"
+        variables += [f"COVERAGE_PROCESS_START={settings}", f"COVERAGE_FILE={COVERAGE_ON_HOSTS}/data"]
+    return variables
 
 
 def _send(lab, host, home, files, ansible=None):
@@ -281,11 +296,17 @@ def _send(lab, host, home, files, ansible=None):
     :arg ansible: directory of that ansible-core; ours when None
     """
     ansible = Path(ansible or importlib.util.find_spec("ansible").submodule_search_locations[0])
+    files = {**files, **{f"ansible/{part}": ansible / part for part in PARTS_FOR_MODULES}}
+    if os.environ.get("MAILOPS_COVERAGE"):
+        # Python imports a module of that name when it starts.
+        files.update({"sitecustomize.py": HERE / "coverage_start.py", COVERAGE_SETTINGS.name: COVERAGE_SETTINGS})
+        files["coverage"] = importlib.util.find_spec("coverage").submodule_search_locations[0]
+        lab.execute(host, "mkdir", "-p", "-m", "1777", COVERAGE_ON_HOSTS)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
         # Its own __init__.py is for controllers; Ansible sends an empty one, too.
         tar.addfile(tarfile.TarInfo("ansible/__init__.py"))
-        for there, here in {**files, **{f"ansible/{part}": ansible / part for part in PARTS_FOR_MODULES}}.items():
+        for there, here in files.items():
             tar.add(here, there)
     unpack = f"mkdir {home} && base64 -d | tar -xz -C {home}"
     lab.execute(host, "sh", "-c", unpack, stdin=base64.b64encode(archive.getvalue()).decode())

@@ -113,7 +113,7 @@ class Figures(Bench):
         self.processor: dict[str, list[float]] = defaultdict(list)
         self.changed: dict[str, int] = {}
 
-    def playbook(self, what: str, name: str, *options: str, **keywords: Any) -> list[dict[str, Any]]:
+    def playbook(self, what: str, name: str | Path, *options: str, **keywords: Any) -> list[dict[str, Any]]:
         """As of Bench; keep the processor's seconds of each run, and how many results were changes."""
         results = super().playbook(what, name, *options, **keywords)
         self.processor[what].append(self.figures[f"{what}: processor"])

@@ -162,7 +162,7 @@ PLANTED = {
     ),
     "a public namespace": (
         extra(
-            "namespace public {\n type = public\n separator = /\n prefix = Public/\n location = maildir:/srv/public\n}"
+            "namespace public {\n type = public\n separator = .\n prefix = Public.\n location = maildir:/srv/public\n}"
         ),
         ["shared_namespaces"],
     ),

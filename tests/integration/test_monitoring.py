@@ -334,7 +334,7 @@ def received(pair, line, seconds=60):
 
 @pytest.mark.torture
 def test_from_the_fault_to_the_alert_and_back(prometheus, rulebook):
-    """Peer down, alert, a rulebook has `verify` name the cause, an alert of that; peer back, all resolved."""
+    """Peer down, alert, a rulebook has `verify` name the cause, an alert of that; peer back, all resolved by itself."""
     pair = prometheus
     assert findings_of(succeeded(pair.play("verify", replication_probe_user=ALICE))) == []
     with rulebook(pair, "alertmanager") as book, tunnel(pair, 5000), often(pair):
@@ -345,7 +345,6 @@ def test_from_the_fault_to_the_alert_and_back(prometheus, rulebook):
             named = received(pair, "DovecotReplicationFinding firing")
         succeeded(pair.play("resync"))
         resolved = received(pair, "DovecotReplicationUsersFailing resolved", 900)
-        assert findings_of(succeeded(pair.play("verify"))) == []
         ended = received(pair, "DovecotReplicationFinding resolved")
     print(
         f"fired after {fired:.0f} s, verified after {verified:.0f} s, finding {named:.0f} s, "
@@ -489,10 +488,10 @@ class Rulebook:
         self._process = process
         self.log = log
 
-    def shown(self, text, seconds=120):
-        """Wait until it shows a text; return the seconds that it took."""
+    def shown(self, text, times=1, seconds=120):
+        """Wait until it shows a text so many times; return the seconds that it took."""
         began = time.monotonic()
-        while text not in self.log.read_text():
+        while self.log.read_text().count(text) < times:
             assert self._process.poll() is None and time.monotonic() - began < seconds, self.log.read_text()[-5000:]
             time.sleep(0.2)
         return time.monotonic() - began
@@ -540,7 +539,7 @@ def rulebook(tmp_path):
 
 @pytest.mark.torture
 def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook):
-    """Peer stopped, event, `verify` names the cause; peer back, all is well again. One host is never there."""
+    """Peer stopped, event, `verify` names the cause; peer back, event, `verify` again. One host is never there."""
     pair = tidied
     place = pair.lab.engine(
         "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", pair.lab.container(MX1)
@@ -557,5 +556,6 @@ def test_a_rulebook_verifies_a_pair_in_trouble(tidied, rulebook):
             verdict = book.shown("peer_unreachable")
         pair.tidy()
         well = book.shown("'state': 'ok'")
+        book.shown("PLAY RECAP", times=2)
         print(f"event after {event:.0f} s, verify {verdict:.0f} s later, well again {well:.0f} s after the cure")
         assert API_KEY not in book.log.read_text()

@@ -46,8 +46,9 @@ nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX=
 	$(RUN) python -m pip install --quiet --disable-pip-version-check -r tests/tools/nox-requirements.txt
 	$(RUN) nox $(NOX)
 
-integration: venv ## run the integration tests against a Dovecot pair
-	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 tests/integration
+integration: venv ## run the integration tests against Dovecot pairs; one that fails is run again, and named at the end
+	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 \
+		--reruns 1 --rerun-show-tracebacks -rfER tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

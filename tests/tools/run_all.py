@@ -74,7 +74,10 @@ def count(patterns, output):
     for pattern, what in patterns:
         found = re.findall(pattern, output)
         counts.append((int(found[-1]) if found else 0, what))
-    return all(number for number, what in counts), ", ".join(f"{number} {what}" for number, what in counts)
+    # Whoever reads the summary is to look into these, although the part has passed.
+    again = re.findall(r"^RERUN (\S+)", output, re.M)
+    text = [f"{number} {what}" for number, what in counts] + [f"run again: {name}" for name in again]
+    return all(number for number, what in counts), ", ".join(text)
 
 
 def run_parts(parts, command_of, lanes=None, passed=(), note=None):

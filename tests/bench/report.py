@@ -205,10 +205,10 @@ host that were not skipped.
 {table(["run", "seconds", "tasks"], roles)}
 ## A fleet
 
-Pairs in one play: `status`, a `setup` that changes nothing, and a play with a ping and nothing else, which is what Ansible
-costs by itself. Seconds of the whole `ansible-playbook`, once each. All pairs are names of the same two hosts, and these
-share the processors with the controller, so real fleets are faster. What their controller has to do is in "processor, ms a
-host": the time its processors work for a host, ssh included.
+Pairs in one play: `status`, a `setup` that changes nothing, and a play with a ping and nothing else, which is what
+Ansible costs by itself. Seconds of the whole `ansible-playbook`, once each. All pairs are names of the same two hosts,
+and these share the processors with the controller, so real fleets are faster. What their controller has to do is in
+"processor, ms a host": the time its processors work for a host, ssh included.
 
 {table(FLEET, by_fleet(bench))}"""
 

@@ -29,8 +29,7 @@ TESTS = [["tests/unit"], ["--numprocesses", "3", "tests/integration"]]
 
 
 def coverage(*arguments):
-    command = [sys.executable, "-m", "coverage", *arguments, f"--rcfile={runs.COVERAGE_SETTINGS}"]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, check=False).returncode
 
 
 def fetch(name):
@@ -55,6 +54,7 @@ def main():
     HOME.mkdir(parents=True)
     os.environ.update(
         COVERAGE_FILE=str(HOME / ".coverage"),
+        COVERAGE_RCFILE=str(runs.COVERAGE_SETTINGS),
         MAILOPS_COVERAGE="1",
         MAILOPS_LAB_KEEP="1",
         MAILOPS_LAB_RELEASES="bookworm trixie",

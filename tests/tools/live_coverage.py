@@ -24,7 +24,7 @@ import runs  # noqa: E402
 from lab import Lab, LabError  # noqa: E402
 
 HOME = ROOT / ".build" / "live-coverage"
-LABS = ["it-bookworm", "it-trixie", "served-trixie", "timed-trixie", "mixed-trixie"]
+LABS = ["it-bookworm", "it-trixie", "served-trixie", "timed-trixie", "mixed-trixie", "it-quickstart"]
 TESTS = [["tests/unit"], ["--numprocesses", "3", "tests/integration"]]
 
 
@@ -37,7 +37,8 @@ def fetch(name):
     lab = Lab(name)
     for host in ("mx1", "mx2"):
         try:
-            packed = lab.execute(host, "sh", "-c", f"tar -cC {runs.COVERAGE_ON_HOSTS} . | base64").stdout
+            pack = f"mkdir -p {runs.COVERAGE_ON_HOSTS}; tar -cC {runs.COVERAGE_ON_HOSTS} . | base64"
+            packed = lab.execute(host, "sh", "-c", pack).stdout
         except LabError as error:
             print(f"{name}: {error}")
             continue

@@ -58,6 +58,16 @@ def test_nothing_is_left_out_of_a_short_one():
     assert "Too long" not in text and "plan.json" not in text and "| `mx2` |  | in order |" in text
 
 
+def test_what_is_said_beside_a_change():
+    change = {"task": "W", "action": "copy", "kind": "files", "diff": "+x\n", "delegated_to": "mx2", "done": True}
+    text = shown(
+        mx1={"changes": [change], "not_previewed": [{"task": "T", "why": "it is a command"}], "left_out": ["Reload"]}
+    )
+    assert "on <code>mx2</code>, already done, as this task runs in check mode too" in text
+    assert "- **Not previewed**: `T`: `it is a command`" in text
+    assert "Only done for real: 1" in text and "- `Reload`" in text
+
+
 @pytest.mark.parametrize(
     "text, inline",
     [

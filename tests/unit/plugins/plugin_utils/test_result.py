@@ -420,6 +420,37 @@ def test_the_report_of_decommission():
     ]
 
 
+WATCHED = "Next: what to do with metrics, checks and mails is in docs/howto/monitor.md."
+
+
+@pytest.mark.parametrize(
+    "about, message, told",
+    [
+        ({}, f"2 hosts now watched. {WATCHED}", "watched; the first look says ok."),
+        ({"check_mode": True}, f"In check mode: 2 hosts would be watched. {WATCHED}", "would be watched."),
+        ({"absent": True}, "2 hosts no longer watched.", "no longer watched."),
+        (
+            {"absent": True, "check_mode": True},
+            "In check mode: 2 hosts would no longer be watched.",
+            "would no longer be watched.",
+        ),
+    ],
+)
+def test_monitor(about, message, told):
+    answered = {"__monitoring_answer": {"stdout": '{"state": "ok", "problem": null}'}}
+    result = model.ended(run("monitor", answered, **about))
+    assert result["message"] == message
+    assert result["hosts"][ONE] == {"state": "ok", "problem": None, "ok": True, "message": ""}
+    assert model.report(run("monitor", answered, FAILED, **about)) == [f"{ONE}: {told}", f"{OTHER}: It is down."]
+
+
+def test_a_collector_that_does_not_answer_as_it_should():
+    for printed in "nonsense", "[]", "":
+        answered = {"__monitoring_answer": {"stdout": printed}}
+        assert model.ended(run("monitor", answered))["hosts"][ONE]["state"] is None
+        assert model.report(run("monitor", answered))[0] == f"{ONE}: watched; the first look says nothing."
+
+
 def plan(result, of="setup"):
     host = {"result": result, "changes": [{}, {}], "counts": {"files": 2}, "message": "would change: 2 files"}
     return {"of": of, "result": result, "message": "M.", "counts": {"changes": 2}, "hosts": {ONE: host}, "digest": "d"}

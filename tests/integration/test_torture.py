@@ -42,7 +42,8 @@ def is_sound(pair, host=MX1):
     """Dovecot runs with a configuration that it can read, and each of the role's files is a whole one."""
     pair.shell("systemctl is-active dovecot && doveconf -n > /dev/null && flock /etc/dovecot true", host)
     text = pair.shell(f"cat {CONFIG}", host).stdout
-    assert text.startswith("#") and text.endswith("}\n") and text.count("{") == text.count("}")
+    assert text.startswith("#") and text.endswith("\nmail_plugins = $mail_plugins notify replication\n")
+    assert text.count("{") == text.count("}")
     assert pair.shell(f"stat -c '%a %U' {SECRET_FILE}", host).stdout == "600 root\n"
     return int(re.search(r"replication_max_conns = (\d+)", text).group(1))
 

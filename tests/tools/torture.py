@@ -11,6 +11,7 @@ Arguments are texts that the name of a part must contain one of; --anew forgets 
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -27,6 +28,8 @@ NOTES = ROOT / ".build" / "torture.json"
 TESTS = "tests/integration"
 INPUTS, EVERYWHERE, MOLECULE = "a million inputs", "every test on every Dovecot", "molecule"
 MARKED = "torture"
+# What the names of labs that tests share begin with.
+LABS = ["it", "served", "timed", "mixed"]
 
 
 def state_of_files():
@@ -80,8 +83,8 @@ def main():
     try:
         run_all.run_parts(parts, command_of, passed=passed, note=note)
     finally:
-        for release in RELEASES:
-            subprocess.run([sys.executable, "tests/lab/lab.py", "down", f"it-{release}"], cwd=ROOT, check=False)
+        for kind, release in itertools.product(LABS, RELEASES):
+            subprocess.run([sys.executable, "tests/lab/lab.py", "down", f"{kind}-{release}"], cwd=ROOT, check=False)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,8 @@ PARTS = {
 CHOICES = {"molecule": ["MOLECULE=--some"]}
 
 
-# Lanes run at the same time, parts of a lane one after the other. Live hosts leave the processors idle at times, and
-# these are for the second lane.
+# Lanes run at the same time, as live hosts leave the processors idle at times; parts of a lane, one after the other.
 LANES = [["integration"], ["docs", "lint", "units", "sanity", "molecule"]]
-IN_IDLE_TIMES = ["nice", "-n", "10"]
 
 
 def make(part):
@@ -89,14 +87,12 @@ def run_parts(parts, command_of, lanes=None, passed=(), note=None):
     """
     rows = {part: ("passed", 0, "before") for part in parts if part in passed}
 
-    def run_part(part, is_first):
+    def run_part(part, prefix):
         if part in rows:
             return
-        prefix = "" if is_first else f"{part}| "
         print(f"=== {part} ===", flush=True)
         start = time.monotonic()
-        command = [*([] if is_first else IN_IDLE_TIMES), *command_of(part)]
-        code, output = run(command, lambda line: print(f"{prefix}{line}", end="", flush=True))
+        code, output = run(command_of(part), lambda line: print(f"{prefix}{line}", end="", flush=True))
         counted, text = count(parts[part], output)
         result = "failed" if code else "passed" if counted else "did not run"
         rows[part] = (result, time.monotonic() - start, text)
@@ -105,7 +101,7 @@ def run_parts(parts, command_of, lanes=None, passed=(), note=None):
 
     def run_lane(lane, is_first):
         for part in lane:
-            run_part(part, is_first)
+            run_part(part, "" if is_first else f"{part}| ")
 
     start = time.monotonic()
     lanes = lanes or [list(parts)]

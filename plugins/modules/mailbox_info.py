@@ -19,7 +19,8 @@ notes:
   - Before Dovecot 2.3.15, which creates an INBOX at the first look, users without one are left unread, and count as
     having no mail even when they have other mailboxes.
   - Over O(transport=http) a user without any mailbox looks like one whose mail cannot be read, as Dovecot reports that
-    in its log only. RV(users[].fingerprint), RV(users[].messages) and RV(users[].bytes) are null then.
+    in its log only. RV(users[].fingerprint), RV(users[].messages), RV(users[].doubled) and RV(users[].bytes) are null
+    then.
   - With O(transport=doveadm) they are null for users whose mail cannot be read, too, and RV(users[].problem) says why.
     The others are returned all the same.
   - Mail that arrives while the two hosts are being read makes a difference. To compare busy users, wait with
@@ -141,6 +142,14 @@ users:
     messages:
       description: How many messages there are in all mailboxes, null with a RV(users[].problem).
       type: int
+    doubled:
+      description:
+        - How many of these are in one mailbox twice, with one GUID. Dovecot's dsync doubles a message now and then when
+          mail comes in during a sync. A client that copies a message within its mailbox does, too, in all formats.
+        - C(doveadm deduplicate -u USER ALL) keeps one of each in a mailbox. Sync the user afterwards, as this does not
+          start a sync.
+      returned: with O(fingerprints)
+      type: int
     bytes:
       description: Their size as IMAP counts it, whatever they take on disk.
       returned: with O(fingerprints)
@@ -166,6 +175,10 @@ users:
         messages:
           description: How many messages are in it.
           type: int
+        doubled:
+          description: How many of these are in it twice.
+          returned: with O(fingerprints)
+          type: int
         bytes:
           description: Their size as IMAP counts it.
           returned: with O(fingerprints)
@@ -178,6 +191,7 @@ users:
     - username: alice@example.org
       fingerprint: 3f6c1f0c0f9d2bb0e8a7d9c54b0b5a11
       messages: 13
+      doubled: 0
       bytes: 678
       problem: null
 transport:

@@ -135,6 +135,10 @@ after:
   description: How many messages each host has of those who are the same on both.
   returned: success
   type: int
+doubled:
+  description: How many messages of users are in one folder twice, by user. Users without such messages are left out.
+  returned: success
+  type: dict
 failure:
   description: Why this host needs a person, empty where it does not.
   returned: success

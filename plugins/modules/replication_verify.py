@@ -190,6 +190,9 @@ rows:
     messages:
       description: How many messages there are.
       type: int
+    doubled:
+      description: How many of them are in one folder twice.
+      type: int
     bytes:
       description: Their size.
       type: int
@@ -199,6 +202,10 @@ rounds:
   type: int
 unreadable:
   description: Why the mail of users cannot be read and so not be compared, by host and user.
+  returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)
+  type: dict
+doubled:
+  description: How many messages of users are in one folder twice, by user. Users without such messages are left out.
   returned: when O(stage) is V(begun), V(synced), V(probed) or V(compared)
   type: dict
 differing:

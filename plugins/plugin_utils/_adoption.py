@@ -58,6 +58,7 @@ class Adoption(NamedTuple):
     :arg again: users to take again
     :arg syncs: the message of a failed sync by host in the last round, empty where it succeeded
     :arg before, after: messages of the users to be synced, by host before, and the same on both after
+    :arg doubled: how many messages of users are in one folder twice, by user
     :arg failure: why this host needs a person, empty where it does not
     """
 
@@ -76,6 +77,7 @@ class Adoption(NamedTuple):
     syncs: Dict[str, str] = {}
     before: Dict[str, int] = {}
     after: int = 0
+    doubled: Dict[str, int] = {}
     failure: str = ""
 
     @classmethod
@@ -216,6 +218,7 @@ def compared(
         syncs={str(result["item"]): str(result.get("msg", "")) for result in syncs},
         again=sorted(set(adoption.differing).difference(same)),
         after=adoption.after + sum(here[name]["messages"] for name in same),
+        doubled={**adoption.doubled, **{name: here[name]["doubled"] for name in same if here[name]["doubled"]}},
     )
 
 

@@ -87,6 +87,8 @@ OWN_FILES = (*SETTINGS_FILES, SECRETS_FILE)
 QUEUE_FIXED = (2, 3, 20)
 # So many lines of the logs are quoted.
 QUOTED = 2
+# So many users are in a command that a person is to run.
+MOST_AT_ONCE = 20
 LISTS_NOBODY = "doveadm user '*' prints nothing"
 
 RULES: List[Rule] = []
@@ -154,6 +156,31 @@ def _finding(item: Rule, host: str, details: Details) -> Finding:
 def resync(names: Sequence[str]) -> str:
     """Return the command that syncs users again."""
     return f"{PLAYBOOK}resync -e '{json.dumps({'replication_users': names})}'"
+
+
+def doubled_mail(doubled: Mapping[str, int], host: str) -> List[str]:
+    """Return the lines of a report about messages that are in one folder twice.
+
+    It is no finding, as nobody can tell what dsync has doubled from what a client has copied within a folder.
+
+    :arg doubled: how many such messages users have, by name
+    :arg host: where to remove them
+    """
+    if not doubled:
+        return []
+    names = sorted(doubled)[:MOST_AT_ONCE]
+    command = f"doveadm deduplicate -u {shlex.quote(names[0])} ALL"
+    if len(names) > 1:
+        users = " ".join(map(shlex.quote, names))
+        command = f'for user in {users}; do doveadm deduplicate -u "$user" ALL; done'
+    number = sum(doubled.values())
+    messages = "1 message is" if number == 1 else f"{number} messages are"
+    whose = f" of the first {MOST_AT_ONCE}" if len(doubled) > MOST_AT_ONCE else ""
+    return [
+        f"{messages} in one folder twice, of {enumerated(sorted(doubled))}. dsync doubles a message now and then when "
+        "mail comes in during a sync; a client that copies one within its folder does, too. To keep one of each"
+        f"{whose}, run `{command}` on {host}, then `{resync(names)}`."
+    ]
 
 
 def _is_own(place: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.names import enumerated
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _upgrade
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import doubled_mail
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import is_2_4
 
 MOST_NAMES = 20
@@ -516,6 +517,7 @@ def _adopt(run: Run, name: str) -> Dict[str, Any]:
         "left_users": left[:MOST_NAMES],
         "messages_before": (leading.get("before") or {}).get(name),
         "messages_after": None if run.check_mode or not leading else leading.get("after"),
+        "doubled_users": sorted(leading.get("doubled") or {})[:MOST_NAMES],
         "one_sided_users": list(own.get("one_sided") or [])[:MOST_NAMES],
     }
 
@@ -577,11 +579,13 @@ def _adopted_pair(run: Run, own: Mapping[str, Any]) -> List[str]:
     before = ", ".join("%d on %s" % (own["before"][host], host) for host in own["hosts"])
     if run.check_mode:
         return ["%s: %s users would be synced. Their messages: %s." % (pair, counts, before)]
+    doubled = doubled_mail(own["doubled"], own["leader"])
     if own["again"]:
-        return ["%s: %s users differed, and %d still do." % (pair, counts, len(own["again"]))]
+        return ["%s: %s users differed, and %d still do." % (pair, counts, len(own["again"])), *doubled]
     return [
         "%s: %s users differed, and have the same mail now. Messages before: %s; now: %d on each."
-        % (pair, counts, before, own["after"])
+        % (pair, counts, before, own["after"]),
+        *doubled,
     ]
 
 

@@ -20,6 +20,7 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagn
     TIMER,
     Finding,
     before_its_turn,
+    doubled_mail,
     engine_of,
     findings,
 )
@@ -110,6 +111,7 @@ class Proof(NamedTuple):
     :arg rounds: how many comparisons there were
     :arg differing: users whose mail differed in the same way at two comparisons
     :arg unreadable: why users could not be compared, by host and user
+    :arg doubled: how many messages of users are in one folder twice, by user
     """
 
     users: List[str] = []
@@ -126,6 +128,7 @@ class Proof(NamedTuple):
     rounds: int = 0
     differing: List[str] = []
     unreadable: Dict[str, Dict[str, str]] = {}
+    doubled: Dict[str, int] = {}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Proof":
@@ -290,6 +293,7 @@ def compared(proof: Proof, results: Sequence[Mapping[str, Any]]) -> Proof:
             for host, problems in unreadable.items()
             if problems or host in proof.unreadable
         },
+        doubled={**proof.doubled, **{row["username"]: row["doubled"] for row in here if row["doubled"]}},
     )
 
 
@@ -358,6 +362,7 @@ def report(view: View, found: Sequence[Finding], proof: Proof) -> List[str]:
         if probe["announced"] or probe["arrived"] and probe["from"] in proof.unannounced
     ]
     lines += _proved(view, found, proof)
+    lines += doubled_mail(proof.doubled, view.verifier)
     lines += [line for name in view.observed for line in _state(name, view.observations[name])]
     ending = errors_and_warnings([finding["severity"] for finding in found])
     return [*lines, ending + (" Fix the first one, then run verify again." if found else "")]

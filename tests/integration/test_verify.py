@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import runs
 from conftest import BY_ANSIBLE, HOSTS, INVENTORY, MX1, MX2, USERDB_SECONDS
-from runs import changes, failures, findings_of, succeeded
+from runs import changes, failures, findings_of, reported, succeeded
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import findings
 
@@ -732,6 +732,27 @@ def test_users_who_fail_no_more(tidied):
     assert ids(findings_of(foreseen)) == [(MX1, "users_failing")]
     results = succeeded(tidied.play("verify"))
     assert findings_of(results) == [] and changes(results) == []
+
+
+@on_newest
+def test_a_message_that_is_there_twice(tidied):
+    """It is no finding, as a client may have copied it. The report says so, and how to keep one of each."""
+    tidied.deliver(ALICE)
+    had = mail_of_alice(tidied)[0]["messages"]
+    copy = f"doveadm copy -u {ALICE} %s mailbox INBOX 1"
+    tidied.shell(f"doveadm mailbox create -u {ALICE} Kept; {copy % 'Kept'}; {copy % 'INBOX'}")
+    results = succeeded(tidied.play("verify"))
+    (told,) = [line for line in reported(results) if "in one folder twice" in line]
+    assert findings_of(results) == [] and told.startswith(f"1 message is in one folder twice, of {ALICE}. ")
+    assert [user["doubled"] for user in mail_of_alice(tidied)] == [1, 1]
+    apply(tidied, {"host": MX1, "cure": told})
+    here, there = mail_of_alice(tidied)
+    assert here == there and (here["messages"], here["doubled"]) == (had + 1, 0)
+    tidied.shell(f"doveadm mailbox delete -u {ALICE} Kept")
+
+
+def mail_of_alice(pair):
+    return [pair.module("mailbox_info", host, users=[ALICE])["users"][0] for host in HOSTS]
 
 
 @on_newest

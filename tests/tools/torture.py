@@ -4,7 +4,8 @@
 """Run what takes too long for `make test`, part by part, and print a summary.
 
 The parts are a million inputs, each test marked ``torture``, all tests on every Dovecot and over every transport, and
-all molecule runs. What has passed is noted in .build/torture.json, and not run again while no file changes.
+all molecule runs. What has passed is noted in .build/torture.json, and not run again while no file that is TESTED
+changes.
 
 Arguments are texts that the name of a part must contain one of; --anew forgets what has passed.
 """
@@ -28,15 +29,22 @@ NOTES = ROOT / ".build" / "torture.json"
 TESTS = "tests/integration"
 INPUTS, EVERYWHERE, MOLECULE = "a million inputs", "every test on every Dovecot", "molecule"
 MARKED = "torture"
+# What the parts run, or run with.
+TESTED = ["Makefile", "extensions", "playbooks", "plugins", "roles", "tests"]
 # What the names of labs that tests share begin with.
 LABS = ["it", "served", "timed", "mixed"]
 
 
 def state_of_files():
-    """Return a digest of all that git knows of the files, also of what is not committed."""
-    commands = ["git rev-parse HEAD", "git status --porcelain", "git diff HEAD"]
-    told = [subprocess.run(command.split(), cwd=ROOT, check=True, capture_output=True).stdout for command in commands]
-    return hashlib.sha256(b"".join(told)).hexdigest()
+    """Return a digest of the files that are TESTED, also of those that are not committed."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *TESTED]
+    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    digest = hashlib.sha256()
+    for name in sorted(filter(None, names)):
+        path = ROOT / name
+        content = path.read_bytes() if path.is_file() else b""
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
 def marked_tests():

@@ -10,7 +10,7 @@ mod-sequences and sizes on disk.
 import hashlib
 import json
 import re
-from typing import Any, Dict, Iterable, Iterator, List
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
 # Given only once, doveadm passes over namespaces with a prefix, and then over the INBOX.
 ALL_MAILBOXES = ["*", "*"]
@@ -40,6 +40,10 @@ class Mailbox:
         self.uidnext = int(row["uidnext"])
         self.bytes = int(row["vsize"])
         self.messages = 0
+        # How many of them have the GUID of an earlier one. dsync makes such a copy now and then when mail comes in
+        # during a sync, and a client that copies a message within its folder makes one, too.
+        self.doubled = 0
+        self._guids: Set[str] = set()
         spelling = TRANSLATED.sub("/", self.name)
         self._hash = hashlib.sha256(_line(spelling, self.guid, self.uidvalidity))
 
@@ -48,6 +52,12 @@ class Mailbox:
         flags = sorted(set(row["flags"].split()).difference(OWN_FLAGS))
         self._hash.update(_line(row["uid"], row["guid"], *flags))
         self.messages += 1
+        self.doubled += row["guid"] in self._guids
+        self._guids.add(row["guid"])
+
+    def complete(self) -> None:
+        """Let go of what only more messages would need."""
+        self._guids = set()
 
     def fingerprint(self) -> str:
         """Return the fingerprint of this mailbox and its messages."""
@@ -61,6 +71,7 @@ class Mailbox:
             uidvalidity=self.uidvalidity,
             uidnext=self.uidnext,
             messages=self.messages,
+            doubled=self.doubled,
             bytes=self.bytes,
             fingerprint=self.fingerprint(),
         )
@@ -76,6 +87,7 @@ class Mailboxes:
         self._none_is_unknown = none_is_unknown
         self._users: Dict[str, Dict[str, Mailbox]] = {name: {} for name in names}
         self._problems: Dict[str, str] = {}
+        self._growing: Optional[Mailbox] = None
 
     def clear(self, name: str) -> None:
         """Forget what has been read of a user."""
@@ -94,8 +106,13 @@ class Mailboxes:
         """Take in a user's row of ``doveadm fetch`` with MESSAGE_FIELDS."""
         # A mailbox created since the listing is missing.
         mailbox = self._users[name].get(row["mailbox"])
-        if mailbox:
-            mailbox.add(row)
+        if not mailbox:
+            return
+        # Those of one mailbox come together.
+        if self._growing and self._growing is not mailbox:
+            self._growing.complete()
+        self._growing = mailbox
+        mailbox.add(row)
 
     def described(self, with_mailboxes: bool) -> List[Dict[str, Any]]:
         """Return the users sorted by name, as the module ``mailbox_info`` does."""
@@ -105,11 +122,14 @@ class Mailboxes:
         mailboxes = [self._users[name][mailbox] for mailbox in sorted(self._users[name])]
         prints = sorted(mailbox.fingerprint() for mailbox in mailboxes)
         problem = self._problems.get(name)
-        user: Dict[str, Any] = dict(username=name, fingerprint=None, messages=None, bytes=None, problem=problem)
+        user: Dict[str, Any] = dict(
+            username=name, fingerprint=None, messages=None, doubled=None, bytes=None, problem=problem
+        )
         if not problem and (mailboxes or not self._none_is_unknown):
             user.update(
                 fingerprint=hashlib.sha256(_line(*prints)).hexdigest()[:DIGITS],
                 messages=sum(mailbox.messages for mailbox in mailboxes),
+                doubled=sum(mailbox.doubled for mailbox in mailboxes),
                 bytes=sum(mailbox.bytes for mailbox in mailboxes),
             )
         if with_mailboxes:

@@ -113,8 +113,8 @@ PLAN = planned(
     [user(mailbox("b", 2)), user(mailbox("c", 3), username="bob")],
 )
 CHANGED = {"changed": True, "adopted": [{"username": "alice", "name": "INBOX", "was": "b", "guid": "a"}]}
-SAME = {"username": "alice", "fingerprint": "f", "messages": 7}
-BOB, OTHER_BOB = ({"username": "bob", "fingerprint": text, "messages": 3} for text in "gh")
+SAME = {"username": "alice", "fingerprint": "f", "messages": 7, "doubled": 2}
+BOB, OTHER_BOB = ({"username": "bob", "fingerprint": text, "messages": 3, "doubled": 0} for text in "gh")
 
 
 def syncs(message="", **ends):
@@ -126,7 +126,7 @@ def test_a_round_after_which_all_are_the_same():
     assert (begun.leader, begun.planned, begun.requested, begun.mailboxes) == (ONE, 1, 2, 1)
     assert (begun.adopted_users, begun.before) == (["alice"], {ONE: 6, OTHER: 5})
     done = model.compared(begun, syncs(), [{"users": [SAME, BOB]}, {"users": [BOB, SAME]}])
-    assert (done.again, done.after, done.syncs) == ([], 10, {ONE: "", OTHER: ""})
+    assert (done.again, done.after, done.syncs, done.doubled) == ([], 10, {ONE: "", OTHER: ""}, {"alice": 2})
     assert not model.goes_on(done) and model.failure(done, done) == ""
 
 

@@ -49,7 +49,7 @@ def replies(*messages):
 
 
 def row(name, fingerprint):
-    return {"username": name, "fingerprint": fingerprint, "messages": 1, "bytes": 1, "problem": None}
+    return {"username": name, "fingerprint": fingerprint, "messages": 1, "doubled": 0, "bytes": 1, "problem": None}
 
 
 def fingerprints(here, there):
@@ -261,6 +261,35 @@ def test_a_host_that_catches_up_while_mail_comes_in_is_no_difference():
 def test_a_user_whom_one_host_does_not_have_differs():
     proof = model.compared(begun(), fingerprints({ALICE: "1"}, {}))
     assert proof.to_compare == [ALICE]
+
+
+TWICE = (
+    "%s in one folder twice, of %s. dsync doubles a message now and then when mail comes in during a sync; a client "
+    "that copies one within its folder does, too. To keep one of each, run `%s` on mx1, then "
+    "`ansible-playbook mailops.dovecot_replication.resync -e '{\"replication_users\": [%s]}'`."
+)
+COMMAND = "doveadm deduplicate -u %s ALL"
+FOR_BOTH = "for user in a 'b c'; do " + COMMAND % '"$user"' + "; done"
+
+
+@pytest.mark.parametrize(
+    "doubled, told",
+    [
+        ({}, []),
+        ({ALICE: 1}, [TWICE % ("1 message is", ALICE, COMMAND % ALICE, f'"{ALICE}"')]),
+        (
+            {"b c": 1, "a": 2},
+            [TWICE % ("3 messages are", "a, b c", FOR_BOTH, '"a", "b c"')],
+        ),
+    ],
+)
+def test_messages_that_are_there_twice_are_no_finding(doubled, told):
+    proof = begun()
+    for name in [ALICE, *doubled]:
+        rows = [{**row(name, "1"), "doubled": doubled.get(name, 0)}]
+        proof = model.compared(proof, [{"item": host, "users": rows} for host in PAIR])
+    concluded = model.concluded(view(), proof, "error")
+    assert [line for line in concluded.report if "twice" in line] == told and concluded.findings == []
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def test_what_is_described():
     assert (user["username"], user["messages"], user["bytes"]) == ("a", 2, 110)
     assert [mailbox["name"] for mailbox in user["mailboxes"]] == ["Archive", "INBOX"]
     assert user["mailboxes"][1] == {
-        **dict(name="INBOX", guid="g1", uidvalidity=17, uidnext=3, messages=2, bytes=110),
+        **dict(name="INBOX", guid="g1", uidvalidity=17, uidnext=3, messages=2, doubled=0, bytes=110),
         "fingerprint": user["mailboxes"][1]["fingerprint"],
     }
 
@@ -65,6 +65,22 @@ def test_what_makes_a_difference(mailboxes, messages):
     assert described(mailboxes, messages)["fingerprint"] != described()["fingerprint"]
 
 
+@pytest.mark.parametrize(
+    "more, doubled",
+    [
+        ([{**FIRST, "uid": "3"}], [0, 1]),
+        ([{**FIRST, "uid": "3"}, {**FIRST, "uid": "4"}, {**SECOND, "uid": "5"}], [0, 3]),
+        # A copy in another folder is none.
+        ([{**FIRST, "mailbox": "Archive"}, {**SECOND, "mailbox": "Archive"}], [0, 0]),
+        ([{**FIRST, "mailbox": "Archive", "uid": uid} for uid in "12"], [1, 0]),
+    ],
+)
+def test_messages_that_are_there_twice(more, doubled):
+    user = described(messages=(FIRST, SECOND, *more))
+    assert [mailbox["doubled"] for mailbox in user["mailboxes"]] == doubled
+    assert user["doubled"] == sum(doubled)
+
+
 @pytest.mark.parametrize("here, there, same", [("a/b.c", "a.b_c", True), ("a/b", "a_b", True), ("a-b", "a_b", False)])
 def test_names_as_dsync_translates_them(here, there, same):
     prints = {described([{**ARCHIVE, "mailbox": name}], ())["fingerprint"] for name in (here, there)}
@@ -74,7 +90,7 @@ def test_names_as_dsync_translates_them(here, there, same):
 def test_no_mailbox_may_mean_that_none_can_be_read():
     assert described((), ())["messages"] == 0
     unknown = described((), (), none_is_unknown=True)
-    assert unknown["fingerprint"] is unknown["messages"] is unknown["bytes"] is None
+    assert unknown["fingerprint"] is unknown["messages"] is unknown["doubled"] is unknown["bytes"] is None
     assert described(none_is_unknown=True) == described()
 
 

@@ -5,7 +5,7 @@
 
 The parts are a million inputs, each test marked ``torture``, all tests on every Dovecot and over every transport, and
 all molecule runs. What has passed is noted in .build/torture.json, and not run again while no file that is TESTED
-changes.
+changes. The marked tests run beside the others, on labs of their own.
 
 Arguments are texts that the name of a part must contain one of; --anew forgets what has passed.
 """
@@ -31,8 +31,9 @@ INPUTS, EVERYWHERE, MOLECULE = "a million inputs", "every test on every Dovecot"
 MARKED = "torture"
 # What the parts run, or run with.
 TESTED = ["Makefile", "extensions", "playbooks", "plugins", "roles", "tests"]
-# What the names of labs that tests share begin with.
+# What the names of labs that tests share begin with, and what those of the marked tests end with.
 LABS = ["it", "served", "timed", "mixed"]
+OWN_LABS = "-marked"
 
 
 def state_of_files():
@@ -64,7 +65,7 @@ def command_of(part):
     if part == MOLECULE:
         # Not the choice that `make test` makes.
         return ["make", "--no-print-directory", part]
-    return ["pytest", "-v", "-s", "-m", MARKED, part]
+    return ["env", f"MAILOPS_LAB_SUFFIX={OWN_LABS}", "pytest", "-v", "-s", "-m", MARKED, part]
 
 
 def main():
@@ -73,7 +74,8 @@ def main():
     parser.add_argument("wanted", nargs="*", metavar="TEXT")
     arguments = parser.parse_args()
     os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
-    parts = {part: [run_all.PYTEST] for part in (INPUTS, *marked_tests(), EVERYWHERE)}
+    lanes = [marked_tests(), [INPUTS, EVERYWHERE, MOLECULE]]
+    parts = {part: [run_all.PYTEST] for lane in lanes for part in lane}
     parts[MOLECULE] = run_all.PARTS["molecule"]
     if arguments.wanted:
         parts = {part: about for part, about in parts.items() if any(text in part for text in arguments.wanted)}
@@ -89,10 +91,12 @@ def main():
         NOTES.write_text(json.dumps({"state": state, "passed": passed}))
 
     try:
-        run_all.run_parts(parts, command_of, passed=passed, note=note)
+        lanes = [[part for part in lane if part in parts] for lane in lanes]
+        run_all.run_parts(parts, command_of, list(filter(None, lanes)), passed=passed, note=note)
     finally:
-        for kind, release in itertools.product(LABS, RELEASES):
-            subprocess.run([sys.executable, "tests/lab/lab.py", "down", f"{kind}-{release}"], cwd=ROOT, check=False)
+        for kind, release, suffix in itertools.product(LABS, RELEASES, ("", OWN_LABS)):
+            remove = [sys.executable, "tests/lab/lab.py", "down", f"{kind}-{release}"]
+            subprocess.run(remove, cwd=ROOT, env={**os.environ, "MAILOPS_LAB_SUFFIX": suffix}, check=False)
 
 
 if __name__ == "__main__":

@@ -29,17 +29,15 @@ units: venv ## run the unit tests
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest tests/unit
 
 coverage: venv ## list the lines of plugins/ that no unit test runs; what talks to Dovecot is for the integration tests
-	$(RUN) python -m pip install --quiet --disable-pip-version-check coverage~=7.17
 	mkdir -p .build
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" COVERAGE_FILE=.build/coverage \
 		coverage run --branch --include 'plugins/*,extensions/eda/*' -m pytest -q tests/unit
 	$(RUN) COVERAGE_FILE=.build/coverage coverage report --skip-covered --show-missing --sort cover
 
 live-coverage: venv ## list the lines of plugins/ that no test runs, neither a unit test nor one with live hosts, on Debian 12 and 13
-	$(RUN) python -m pip install --quiet --disable-pip-version-check coverage~=7.17
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" python tests/tools/live_coverage.py
 
-sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core
+sanity: venv ## run ansible-test sanity on a copy in .build; SANITY="--core 2.16" for another ansible-core, SANITY=--some without pylint
 	$(RUN) python tests/tools/sanity.py $(SANITY)
 
 nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX="-l" for its list, NOX="-e NAME" for one
@@ -92,7 +90,7 @@ quick: venv ## the first check while you work: style, types, units and one live 
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_LAB_RELEASES=bookworm-backports MAILOPS_LAB_KEEP=1 \
 		pytest -q tests/integration/test_replicator_user.py tests/integration/test_role.py tests/integration/test_runs.py
 
-test: venv ## run lint, units, sanity, integration and some molecule scenarios, and print a summary
+test: venv ## run lint, docs, units, integration, and a choice of sanity and molecule, and print a summary
 	@$(RUN) python tests/tools/run_all.py
 
 release-check: venv ## what a release needs beyond test: package, importer, versions; RELEASE="PART ..." for less

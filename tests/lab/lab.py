@@ -29,7 +29,7 @@ PREFIX = "mailops-lab"
 DOMAIN = "example.org"
 # As mailhost.yml installs it.
 DOVECOT = ["dovecot-imapd", "dovecot-lmtpd"]
-ENGINE_PACKAGES = "podman runc debootstrap netavark aardvark-dns iptables nftables uidmap".split()
+ENGINE_PACKAGES = "podman runc mmdebstrap netavark aardvark-dns iptables nftables uidmap".split()
 SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 BOOT_SECONDS = 60
 PULL_SECONDS = 120
@@ -81,10 +81,13 @@ def run(*argv, stdin=None, check=True, timeout=600):
 
 
 @contextlib.contextmanager
-def exclusive_lock():
-    """Let one process at a time prepare what all labs share: packages, images, networks."""
+def exclusive_lock(debian=None):
+    """Let one process at a time prepare what labs share: packages and networks, or the images of a Debian.
+
+    A newcomer waits for images, so those of several Debians are made at the same time.
+    """
     STATE.mkdir(exist_ok=True)
-    with open(STATE / "lock", "w") as lock:
+    with open(STATE / (f"{debian}.lock" if debian else "lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -188,7 +191,7 @@ def install_packages(packages, otherwise):
 
 
 def base_image(engine, debian):
-    """A bare Debian: from a registry where one answers, else made with debootstrap."""
+    """A bare Debian: from a registry where one answers, else made with mmdebstrap."""
     tag = f"localhost/{PREFIX}-base:{debian}"
     if engine.exists("image", tag):
         return tag
@@ -198,23 +201,23 @@ def base_image(engine, debian):
     if engine("pull", public, check=False, timeout=PULL_SECONDS).returncode == 0:
         engine("tag", public, tag)
         return tag
-    say(f"no registry answers; making Debian {debian} with debootstrap (a minute)")
-    if not shutil.which("debootstrap"):
-        install_packages(
-            ["debootstrap", "debian-archive-keyring"],
-            f"{public} cannot be pulled, and making it needs debootstrap. {self_help(tag)}",
-        )
+    say(f"no registry answers; making Debian {debian} with mmdebstrap (half a minute)")
+    if not shutil.which("mmdebstrap"):
+        with exclusive_lock():
+            install_packages(
+                ["mmdebstrap", "debian-archive-keyring"],
+                f"{public} cannot be pulled, and making it needs mmdebstrap. {self_help(tag)}",
+            )
     if os.geteuid() != 0:
-        raise LabError(f"{public} cannot be pulled, and debootstrap needs root. {self_help(tag)}")
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
-        root = os.path.join(directory, "root")
-        run("debootstrap", "--variant=minbase", debian, root, *own_mirror())
-        archive = subprocess.Popen(["tar", "-C", root, "-c", "."], stdout=subprocess.PIPE)
-        imported = subprocess.run(
-            [engine.command, "import", "-", tag], stdin=archive.stdout, capture_output=True, check=False
-        )
-        if archive.wait() or imported.returncode:
-            raise LabError(f"{engine.command} import failed: {imported.stderr.decode(errors='replace')}")
+        raise LabError(f"{public} cannot be pulled, and mmdebstrap needs root here. {self_help(tag)}")
+    with tempfile.TemporaryFile("w+") as told:
+        make = ["mmdebstrap", "--variant=minbase", debian, "-", *own_mirror()]
+        made = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=told)
+        imported = subprocess.run([engine.command, "import", "-", tag], stdin=made.stdout, stdout=told, stderr=told)
+        if made.wait() or imported.returncode:
+            engine("rmi", tag, check=False)
+            told.seek(0)
+            raise LabError(f"{' '.join(make)} | {engine.command} import - {tag} failed:\n{told.read()}")
     return tag
 
 
@@ -309,8 +312,11 @@ class Lab:
         :arg others: dict of hosts that are to have another release, to that
         """
         others = others or {}
+        images = {}
+        for name in {release, *others.values()}:
+            with exclusive_lock(RELEASES[name].debian):
+                images[name] = self._image(self.engine, name)
         with exclusive_lock():
-            images = {name: self._image(self.engine, name) for name in {release, *others.values()}}
             if not self.engine.exists("network", self.network):
                 self._create_network()
         names = [f"{host}.{DOMAIN}" for host in hosts]

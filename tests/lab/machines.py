@@ -21,6 +21,7 @@ from lab import (
     BOOT_SECONDS,
     DOMAIN,
     PREFIX,
+    RELEASES,
     SSH_OPTIONS,
     Host,
     Lab,
@@ -79,7 +80,7 @@ class Machines(Lab):
             install_packages(missing, f"Virtual machines need {' '.join(missing)}: install it.")
         self._key()
         say(f"making the disks of two machines with {release} (a minute)")
-        with exclusive_lock():
+        with exclusive_lock(RELEASES[release].debian):
             image = self._image(release)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
             root = Path(directory) / "root"

@@ -183,7 +183,7 @@ def command_of(part):
     if part in CHECKS:
         return [sys.executable, __file__, "--only", part]
     if part.startswith("sanity-"):
-        return [*run_all.make("sanity"), f"SANITY=--core {part.partition('-')[2]} --all-pythons"]
+        return [*run_all.make_all("sanity"), f"SANITY=--core {part.partition('-')[2]} --all-pythons"]
     if part == "versions":
         where = ["MAILOPS_LAB_RELEASES=bookworm", f"PYTHONPATH={ROOT / '.venv' / 'collections'}"]
         return ["env", *where, sys.executable, "-m", "pytest", "-v", "-m", "release", "tests/integration"]

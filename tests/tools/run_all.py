@@ -33,8 +33,8 @@ PARTS = {
     "molecule": [(r"(\d+) of \d+ molecule runs passed", "runs")],
 }
 
-# What of a part is run here, where all of it would take too long.
-CHOICES = {"molecule": ["MOLECULE=--some"]}
+# What of a part is run here, where all of it would take too long. `make torture` runs all.
+CHOICES = {"molecule": ["MOLECULE=--some"], "sanity": ["SANITY=--some"]}
 
 
 # Lanes run at the same time, as live hosts leave the processors idle at times; parts of a lane, one after the other.
@@ -42,7 +42,11 @@ LANES = [["integration"], ["docs", "lint", "units", "sanity", "molecule"]]
 
 
 def make(part):
-    return ["make", "--no-print-directory", part, *CHOICES.get(part, [])]
+    return [*make_all(part), *CHOICES.get(part, [])]
+
+
+def make_all(part):
+    return ["make", "--no-print-directory", part]
 
 
 def run(command, show):

@@ -7,7 +7,7 @@ ansible-test wants the path ansible_collections/<namespace>/<name> and would loo
 so the files that git knows or would add are copied to .build first.
 
 With --core it is the ansible-test of that ansible-core, with --all-pythons its import and compile tests are run on each
-Python that it manages.
+Python that it manages, with --some what is not SLOW.
 """
 
 import argparse
@@ -36,6 +36,8 @@ SERIES = metadata.version("ansible-core").rpartition(".")[0]
 
 # Test names for --skip-test, each with the reason.
 SKIP = []
+# Takes two thirds of the time.
+SLOW = ["pylint"]
 
 # ansible-test downloads get-pip to put pip into the environments it makes. It takes this instead,
 # as only the package index may be reachable. ensurepip brings a pip that can install the wanted one.
@@ -99,7 +101,7 @@ def managed_pythons():
         yield version, os.path.dirname(shutil.which(python))
 
 
-def run(all_pythons):
+def run(all_pythons, skip):
     """Run ansible-test and return its exit code, the tests it ran and its warnings about skipped ones."""
     command = [pathlib.Path(sys.executable).parent / "ansible-test", "sanity", "--color", "no"]
     path = [os.environ["PATH"]]
@@ -112,7 +114,7 @@ def run(all_pythons):
         path[:0] = [os.path.dirname(sys.executable)]
     else:
         command += ["--venv", "--python", PYTHON]
-    for name in SKIP:
+    for name in skip:
         command += ["--skip-test", name]
     tests = []
     skipped = []
@@ -140,6 +142,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--core", choices=CORES)
     parser.add_argument("--all-pythons", action="store_true")
+    parser.add_argument("--some", action="store_true")
     arguments = parser.parse_args()
     if arguments.core not in (None, SERIES):
         python = core_bin(arguments.core) / "python"
@@ -149,7 +152,7 @@ def main():
     if not plugins:
         sys.exit("There is no Python file in plugins: nothing to test.")
     with get_pip():
-        code, tests, skipped = run(arguments.all_pythons)
+        code, tests, skipped = run(arguments.all_pythons, SKIP + (SLOW if arguments.some else []))
     if not tests:
         sys.exit("ansible-test ran no test.")
     if skipped:

@@ -46,7 +46,7 @@ nox: venv ## check what all collections are to keep to, with antsibull-nox; NOX=
 
 integration: venv ## run the integration tests against Dovecot pairs; one that fails is run again, and named at the end
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 \
-		--reruns 1 --rerun-show-tracebacks -rfER tests/integration
+		-o verbosity_assertions=2 --reruns 1 --rerun-show-tracebacks -rfER tests/integration
 
 molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)

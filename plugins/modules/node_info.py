@@ -332,6 +332,14 @@ system_user:
         - What keeps doveadm from reading O(config_file) when it is run as this user; null without one. Before Dovecot
           2.3.17 it must be able to read the files of C(ssl_cert) and C(ssl_key).
       type: str
+authorized_keys:
+  description:
+    - The files by which sshd lets the peer sync, as the role has written them. Those of O(system_user) and of the local
+      users, sorted.
+  returned: when O(gather) has V(host)
+  type: list
+  elements: str
+  sample: [/srv/vmail/.ssh/authorized_keys]
 ssh_client:
   description: Whether there is a command C(ssh).
   returned: when O(gather) has V(host)

@@ -146,14 +146,15 @@ ssh:
   description: Whether the hosts reach each other over ssh.
   returned: success
   type: bool
-ssh_home:
-  description: Home directory of the user as whom the peer syncs.
+ssh_keys_file:
+  description: The authorized keys of the user as whom the peer syncs.
   returned: success
   type: str
-ssh_user_exists:
-  description: Whether there is that user.
+ssh_keys_left:
+  description: Such files of other users, as whom the peer could sync before.
   returned: success
-  type: bool
+  type: list
+  elements: str
 selinux_ports:
   description: Ports to label; empty without SELinux.
   returned: success

@@ -111,8 +111,8 @@ class Pair(NamedTuple):
     :arg known_hosts_file: where the peer's host keys are written for ssh
     :arg dsync_server_file: what the peer's ssh key may run
     :arg ssh: whether the hosts reach each other over ssh
-    :arg ssh_home: home of the user as whom the peer syncs
-    :arg ssh_user_exists: whether there is that user already
+    :arg ssh_keys_file: the authorized keys of the user as whom the peer syncs
+    :arg ssh_keys_left: such files of other users, who let the peer in before
     :arg selinux_ports: dicts of ``port`` and ``open``, empty without SELinux
     :arg openings: dicts of ``address``, ``port`` and ``open`` for the firewall
     :arg nftables: path of the ``file`` of rules, the text of the ``rules`` and of the addition to the ``unit``; both
@@ -135,8 +135,8 @@ class Pair(NamedTuple):
     known_hosts_file: str = ""
     dsync_server_file: str = ""
     ssh: bool = False
-    ssh_home: str = ""
-    ssh_user_exists: bool = False
+    ssh_keys_file: str = ""
+    ssh_keys_left: List[str] = []
     selinux_ports: List[Dict[str, Any]] = []
     openings: List[Dict[str, Any]] = []
     nftables: Dict[str, str] = {}
@@ -164,8 +164,8 @@ def decide(side: Side, render: Render) -> Pair:
         known_hosts_file=side.known_hosts_file,
         dsync_server_file=side.dsync_server_file,
         ssh=side.over_ssh,
-        ssh_home=side.ssh_home,
-        ssh_user_exists=side.observed["system_user"] is not None,
+        ssh_keys_file=side.ssh_keys_file,
+        ssh_keys_left=side.ssh_keys_left,
         selinux_ports=selinux_ports(side),
         openings=[opening._asdict() for opening in side.openings],
         nftables=nftables(side, opened, render),
@@ -183,7 +183,8 @@ def needs(side: Side) -> Needs:
             side.observed["selinux"]
             or side.replication_firewall != "none"
             or side.over_ssh
-            # Keys that an earlier run has let in go with the rest.
+            or bool(side.ssh_keys_left)
+            # The key of this host goes with the rest.
             or not side.is_present
         ),
         finish=(

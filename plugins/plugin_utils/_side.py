@@ -10,8 +10,13 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
     GONE_SINCE,
     parse_version,
 )
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import HOLD_FILE, SECRETS_FILE
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
+    DSYNC_SERVER_FILE,
+    HOLD_FILE,
+    SECRETS_FILE,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.spelling import seconds_in
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.host import AUTHORIZED_KEYS
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import (
     FILE,
     SERVICE,
@@ -286,9 +291,16 @@ class Side(NamedTuple):
         return "openssh-clients" if self.observed["os_family"] == "redhat" else "openssh-client"
 
     @property
-    def ssh_home(self) -> str:
-        """The home of the user as whom the peer syncs, who may still have to be made."""
-        return (self.observed["system_user"] or {}).get("home") or f"/home/{self.replication_ssh_user}"
+    def ssh_keys_file(self) -> str:
+        """The authorized keys of the user as whom the peer syncs, who may still have to be made."""
+        home = (self.observed["system_user"] or {}).get("home") or f"/home/{self.replication_ssh_user}"
+        return f"{home}/{AUTHORIZED_KEYS}"
+
+    @property
+    def ssh_keys_left(self) -> List[str]:
+        """The files that let the peer in as before, and are not to do so any more."""
+        wanted = [self.ssh_keys_file] if self.over_ssh else []
+        return [path for path in self.observed["authorized_keys"] if path not in wanted]
 
     # The HTTP API
 
@@ -390,7 +402,7 @@ class Side(NamedTuple):
 
     @property
     def dsync_server_file(self) -> str:
-        return f"{self.replication_config_dir}/replication-dsync-server"
+        return f"{self.replication_config_dir}/{DSYNC_SERVER_FILE}"
 
     @property
     def nftables_file(self) -> str:

@@ -6,8 +6,8 @@ import re
 import uuid
 
 import pytest
-from conftest import MX1
-from runs import changes, failures, handed_over
+from conftest import HOSTS, MX1
+from runs import changes, failures, findings_of, handed_over, succeeded
 
 # The certificate that Debian makes for the host's own name.
 TLS = {
@@ -226,6 +226,25 @@ def test_ssh_as_a_user_who_cannot_read_the_configuration(pair):
     finally:
         pair.shell("usermod -s /usr/sbin/nologin vmail")
     assert "cannot read Dovecot's configuration" in message and "set replication_ssh_user to root" in message
+
+
+@pytest.mark.parametrize("pair", ["bullseye"], indirect=True)
+def test_ssh(pair):
+    """As root, for whom the hosts of a lab have keys already; these stay."""
+    ssh = {"replication_scheme": "ssh", "replication_ssh_user": "root"}
+    of_root = "find /root/.ssh -type f | sort | xargs md5sum; stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys"
+    before = [pair.shell(of_root, host).stdout for host in HOSTS]
+    try:
+        announced = pair.play("setup", "--check", **ssh)
+        done = pair.play("setup", replication_verify=True, replication_probe_user="alice@example.org", **ssh)
+        again = pair.play("setup", **ssh)
+        replicas = [pair.shell("doveconf -h plugin/mail_replica", host).stdout.strip() for host in HOSTS]
+    finally:
+        succeeded(pair.play("setup"))
+    assert changes(succeeded(announced)) == changes(succeeded(done)) != [] == findings_of(done)
+    assert replicas == [f"remoteprefix:root@{peer}" for peer in HOSTS[::-1]]
+    assert changes(succeeded(again)) == []
+    assert [pair.shell(of_root, host).stdout for host in HOSTS] == before
 
 
 def test_settings_and_sockets(pair):

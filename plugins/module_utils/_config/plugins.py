@@ -14,6 +14,8 @@ OUTSIDE: Section = ()
 DROP_IN, SETTINGS_FILE = OWN_FILES = ("11-replication.conf", "replication.conf.ext")
 # Beside these: the secrets, and what the playbook drain writes.
 SECRETS_FILE, HOLD_FILE = "replication-secret.conf.ext", "replication-hold.conf.ext"
+# What the peer's ssh key may run.
+DSYNC_SERVER_FILE = "replication-dsync-server"
 
 
 def theirs(own_names: Collection[str], configuration: Configuration, section: Section) -> Optional[Assignment]:

@@ -6,13 +6,17 @@ import glob
 import os
 import pwd
 import re
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common import rights
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.commands import RunCommand
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.hosts import addresses_of, is_own
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import find_command
-from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import (
+    DROP_IN,
+    DSYNC_SERVER_FILE,
+    SETTINGS_FILE,
+)
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SERVICE, path_of
 
 OS_RELEASE = "/etc/os-release"
@@ -25,6 +29,10 @@ DSYNC_PARAMETERS = re.compile(r"^replication_dsync_parameters = (.*)$", re.MULTI
 # The unit that the role writes, and whose settings it is for.
 SYNCER_UNIT = "/etc/systemd/system/" + SERVICE
 OF_SETTINGS = re.compile(r"^ExecStart=.* --config (\S+)$", re.MULTILINE)
+PASSWD = "/etc/passwd"
+AUTHORIZED_KEYS = ".ssh/authorized_keys"
+# How a line of such a file ends that the role has written.
+OF_ROLE = " mailops.dovecot_replication"
 NO_SHELLS = ("nologin", "false", "sync", "shutdown", "halt")
 
 
@@ -39,6 +47,7 @@ def observe(
     :arg run: ``AnsibleModule.run_command``
     """
     addresses = addresses_of(peer) if peer else []
+    directory = os.path.dirname(path_of(config_file))
     return {
         "hostname": os.uname()[1],
         "task_user": rights.user_name(),
@@ -49,11 +58,12 @@ def observe(
         "peer_addresses": addresses,
         "peer_is_self": any(is_own(address) for address in addresses),
         "system_user": system_user(user, config_file, run) if user else None,
+        "authorized_keys": authorized_keys(os.path.join(directory, DSYNC_SERVER_FILE), user),
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
         "has_syncer": os.path.exists(path_of(config_file)),
         "syncer_of_another": syncer_of_another(path_of(config_file)),
-        "dsync_parameters": own_dsync_parameters(os.path.dirname(path_of(config_file))),
+        "dsync_parameters": own_dsync_parameters(directory),
     }
 
 
@@ -113,6 +123,29 @@ def system_user(name: str, config_file: Optional[str], run: RunCommand) -> Optio
     # Whom sshd runs nothing for reads nothing; this spares the others a start of doveadm.
     problem = config_problem(name, config_file, run) if can_log_in and config_file else None
     return {"home": entry.pw_dir, "shell": shell, "can_log_in": can_log_in, "config_problem": problem}
+
+
+def authorized_keys(command: str, user: Optional[str] = None, passwd: str = PASSWD) -> List[str]:
+    """Return the files by which sshd lets the peer run a command of the role, sorted.
+
+    Those of the local users, and of one who may be another one; listing all users of a directory can take long.
+    """
+    with open(passwd, errors="replace") as stream:
+        homes = {line.split(":")[5] for line in stream if line.count(":") == 6}
+    try:
+        homes.update([pwd.getpwnam(user).pw_dir] if user else [])
+    except KeyError:
+        pass
+    paths = {os.path.join(home, AUTHORIZED_KEYS) for home in homes}
+    return sorted(path for path in paths if _authorizes(path, 'command="%s"' % command))
+
+
+def _authorizes(path: str, command: str) -> bool:
+    try:
+        with open(path, errors="replace") as stream:
+            return any(command in line and line.rstrip().endswith(OF_ROLE) for line in stream)
+    except (IOError, OSError):
+        return False
 
 
 def config_problem(name: str, config_file: str, run: RunCommand) -> Optional[str]:

@@ -20,6 +20,7 @@ OBSERVED = {
     "peer_addresses": ["192.0.2.2"],
     "peer_is_self": False,
     "system_user": USER,
+    "authorized_keys": [],
     "ssh_client": True,
     "ssh_host_keys": True,
     "service": {

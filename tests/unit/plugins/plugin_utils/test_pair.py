@@ -110,7 +110,18 @@ def test_ssh():
         "dsync-server"
     )
     assert decision.secrets == [] and "replication-secret" not in decision.config["settings"]["content"]
-    assert decision.ssh and decision.ssh_home == "/srv/vmail" and decision.needs["access"]
+    assert decision.ssh and decision.ssh_keys_file == "/srv/vmail/.ssh/authorized_keys" and decision.needs["access"]
+
+
+@pytest.mark.parametrize(
+    "given, left", [(SSH, ["/root"]), ({}, ["/root", "/srv/vmail"]), (ABSENT, ["/root", "/srv/vmail"])]
+)
+def test_keys_that_let_the_peer_in_before(given, left):
+    """When another user or another scheme is wanted, what the old one let in is taken away."""
+    homes = ["/root", "/srv/vmail"]
+    observed = {"authorized_keys": [f"{home}/.ssh/authorized_keys" for home in homes]}
+    decision = decided(**given, observed=observed)
+    assert decision.ssh_keys_left == [f"{home}/.ssh/authorized_keys" for home in left] and decision.needs["access"]
 
 
 def test_what_is_taken_away():

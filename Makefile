@@ -48,7 +48,7 @@ integration: venv ## run the integration tests against Dovecot pairs; one that f
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" pytest -v --durations 100 --numprocesses 3 \
 		-o verbosity_assertions=2 --reruns 1 --rerun-show-tracebacks -rfER tests/integration
 
-molecule: venv ## run the molecule scenarios on all releases; MOLECULE=--some or SCENARIO:RELEASE for less
+molecule: venv ## run the molecule scenarios on all releases; MOLECULE=SCENARIO:RELEASE for one
 	$(RUN) python tests/tools/run_molecule.py $(MOLECULE)
 
 docs: .venv/.docs-stamp ## build the site of docs/ into .build/site, with the reference from the code, and check its links
@@ -90,7 +90,7 @@ quick: venv ## the first check while you work: style, types, units and one live 
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_LAB_RELEASES=bookworm-backports MAILOPS_LAB_KEEP=1 \
 		pytest -q tests/integration/test_replicator_user.py tests/integration/test_role.py tests/integration/test_runs.py
 
-test: venv ## run lint, docs, units, integration, and a choice of sanity and molecule, and print a summary
+test: venv ## run lint, docs, units, sanity without pylint, and integration, and print a summary
 	@$(RUN) python tests/tools/run_all.py
 
 release-check: venv ## what a release needs beyond test: package, importer, versions; RELEASE="PART ..." for less

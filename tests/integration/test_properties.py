@@ -292,7 +292,7 @@ def run_sequences(replicator, count, fault=""):
     sequence()
 
 
-@pytest.mark.parametrize("transport, count", [("socket", 30), ("doveadm", 8)])
+@pytest.mark.parametrize("transport, count", [("socket", 30), pytest.param("doveadm", 8, marks=pytest.mark.on_one)])
 def test_any_sequence_of_tasks(still, transport, count, capsys):
     replicator = Replicator(still, transport=transport)
     run_sequences(replicator, count)

@@ -738,16 +738,17 @@ def test_users_who_fail_no_more(tidied):
 def test_a_message_that_is_there_twice(tidied):
     """It is no finding, as a client may have copied it. The report says so, and how to keep one of each."""
     tidied.deliver(ALICE)
-    had = mail_of_alice(tidied)[0]["messages"]
+    # dsync may have doubled mail of other tests, which came in at both hosts at once.
+    had = mail_of_alice(tidied)[0]
     copy = f"doveadm copy -u {ALICE} %s mailbox INBOX 1"
     tidied.shell(f"doveadm mailbox create -u {ALICE} Kept; {copy % 'Kept'}; {copy % 'INBOX'}")
     results = succeeded(tidied.play("verify"))
     (told,) = [line for line in reported(results) if "in one folder twice" in line]
-    assert findings_of(results) == [] and told.startswith(f"1 message is in one folder twice, of {ALICE}. ")
-    assert [user["doubled"] for user in mail_of_alice(tidied)] == [1, 1]
+    assert findings_of(results) == [] and f"of {ALICE}" in told
+    assert [user["doubled"] for user in mail_of_alice(tidied)] == [had["doubled"] + 1] * 2
     apply(tidied, {"host": MX1, "cure": told})
     here, there = mail_of_alice(tidied)
-    assert here == there and (here["messages"], here["doubled"]) == (had + 1, 0)
+    assert here == there and (here["messages"], here["doubled"]) == (had["messages"] - had["doubled"] + 1, 0)
     tidied.shell(f"doveadm mailbox delete -u {ALICE} Kept")
 
 

@@ -3,8 +3,7 @@
 
 """Run molecule scenarios on releases of Debian, two at a time, and print a summary.
 
-Without arguments everything of MATRIX is run; with --some one of it; else what is named, as
-SCENARIO:RELEASE.
+Without arguments everything of MATRIX is run; else what is named, as SCENARIO:RELEASE.
 """
 
 import argparse
@@ -20,8 +19,6 @@ RELEASES = ["bookworm", "bullseye", "bookworm-backports"]
 MATRIX = [(scenario, release) for scenario in ("default", "tcps", "ssh") for release in RELEASES] + [
     ("refusal", "trixie")
 ]
-# The integration tests have plain TCP and TLS, the other releases, and what is refused without a replicator.
-SOME = [("ssh", "bullseye")]
 AT_ONCE = 2
 
 
@@ -50,10 +47,9 @@ def run(scenario, release):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--some", action="store_true")
     parser.add_argument("wanted", nargs="*", metavar="SCENARIO:RELEASE")
     arguments = parser.parse_args()
-    wanted = [tuple(item.split(":")) for item in arguments.wanted] or (SOME if arguments.some else MATRIX)
+    wanted = [tuple(item.split(":")) for item in arguments.wanted] or MATRIX
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         passed = list(pool.map(lambda item: run(*item), wanted))
     print(f"{sum(passed)} of {len(passed)} molecule runs passed")

@@ -4,8 +4,8 @@
 """Run what takes too long for `make test`, part by part, and print a summary.
 
 The parts are a million inputs, each test marked ``torture``, all tests on every Dovecot and over every transport, and
-all of what `make test` runs a choice of. What has passed is noted in .build/torture.json, and not run again while no
-file that is TESTED changes. The marked tests run beside the others, on labs of their own.
+all of what `make test` leaves out. What has passed is noted in .build/torture.json, and not run again while no file
+that is TESTED changes. The marked tests run beside the others, on labs of their own.
 
 Arguments are texts that the name of a part must contain one of; --anew forgets what has passed.
 """
@@ -26,6 +26,8 @@ sys.path.insert(0, str(ROOT / "tests" / "lab"))
 from lab import RELEASES  # noqa: E402
 
 NOTES = ROOT / ".build" / "torture.json"
+# Parts of which `make test` runs a choice, or nothing.
+LEFT_OUT = {**{part: run_all.PARTS[part] for part in run_all.CHOICES}, **run_all.RARE}
 TESTS = "tests/integration"
 INPUTS, EVERYWHERE = "a million inputs", "every test on every Dovecot"
 MARKED = "torture"
@@ -62,7 +64,7 @@ def command_of(part):
         return ["pytest", "-v", "tests/unit/plugins/module_utils/test_fuzz.py"]
     if part == EVERYWHERE:
         return ["pytest", "-v", "--numprocesses", "3", TESTS]
-    if part in run_all.CHOICES:
+    if part in LEFT_OUT:
         return run_all.make_all(part)
     return ["env", f"MAILOPS_LAB_SUFFIX={OWN_LABS}", "pytest", "-v", "-s", "-m", MARKED, part]
 
@@ -73,8 +75,8 @@ def main():
     parser.add_argument("wanted", nargs="*", metavar="TEXT")
     arguments = parser.parse_args()
     os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
-    lanes = [marked_tests(), [INPUTS, *run_all.CHOICES, EVERYWHERE]]
-    parts = {part: run_all.PARTS.get(part, [run_all.PYTEST]) for lane in lanes for part in lane}
+    lanes = [marked_tests(), [INPUTS, *LEFT_OUT, EVERYWHERE]]
+    parts = {part: LEFT_OUT.get(part, [run_all.PYTEST]) for lane in lanes for part in lane}
     if arguments.wanted:
         parts = {part: about for part, about in parts.items() if any(text in part for text in arguments.wanted)}
         if not parts:

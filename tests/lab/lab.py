@@ -414,7 +414,12 @@ class Lab:
             if state in ("running", "degraded"):
                 return
             time.sleep(0.3)
-        raise LabError(f"{name} has not booted within {BOOT_SECONDS} s (systemd says {state!r})")
+        allowed = Path("/proc/sys/fs/inotify/max_user_instances").read_text().strip()
+        raise LabError(
+            f"{name} has not booted within {BOOT_SECONDS} s (systemd says {state!r}). The hosts of this machine share "
+            f"{allowed} inotify instances (fs.inotify.max_user_instances), enough for {int(allowed) // 6} of them: "
+            "`lab.py list` names the labs that run, `lab.py down NAME` removes one."
+        )
 
     def _reach(self, name):
         """Let our key in, wait until sshd answers, and return its port on 127.0.0.1."""

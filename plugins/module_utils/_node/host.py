@@ -6,6 +6,7 @@ import glob
 import os
 import pwd
 import re
+import stat
 from typing import Any, Dict, List, Optional
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common import rights
@@ -130,8 +131,11 @@ def authorized_keys(command: str, user: Optional[str] = None, passwd: str = PASS
 
     Those of the local users, and of one who may be another one; listing all users of a directory can take long.
     """
-    with open(passwd, errors="replace") as stream:
-        homes = {line.split(":")[5] for line in stream if line.count(":") == 6}
+    try:
+        with open(passwd, errors="replace") as stream:
+            homes = {line.split(":")[5] for line in stream if line.count(":") == 6}
+    except (IOError, OSError):
+        homes = set()
     try:
         homes.update([pwd.getpwnam(user).pw_dir] if user else [])
     except KeyError:
@@ -142,7 +146,10 @@ def authorized_keys(command: str, user: Optional[str] = None, passwd: str = PASS
 
 def _authorizes(path: str, command: str) -> bool:
     try:
-        with open(path, errors="replace") as stream:
+        # Users may put there what they like; opening a pipe would wait for its other end.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), errors="replace") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return False
             return any(command in line and line.rstrip().endswith(OF_ROLE) for line in stream)
     except (IOError, OSError):
         return False

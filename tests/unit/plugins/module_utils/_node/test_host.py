@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who of a host's users lets the peer sync."""
 
+import os
+
 import pytest
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._node.host import authorized_keys
@@ -27,6 +29,8 @@ def test_files_that_let_the_peer_in(tmp_path, text, authorizes):
     for name in ("root", "vmail"):
         (homes[name] / ".ssh").mkdir(parents=True)
         (homes[name] / ".ssh" / "authorized_keys").write_text(text)
+    (homes["nobody"] / ".ssh").mkdir(parents=True)
+    os.mkfifo(homes["nobody"] / ".ssh" / "authorized_keys")
     passwd = tmp_path / "passwd"
     entries = [f"{name}:x:0:0::{home}:/bin/sh" for name, home in homes.items()]
     passwd.write_text("\n".join([*entries, f"again:x:0:0::{homes['root']}:/bin/sh", "+@others", ""]))

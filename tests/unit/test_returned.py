@@ -40,8 +40,10 @@ FREE = {
     ("replication_verify", "syncs"),
     ("replication_verify", "failing"),
     ("replication_verify", "unreadable"),
+    ("replication_verify", "doubled"),
     ("replication_adopt", "syncs"),
     ("replication_adopt", "before"),
+    ("replication_adopt", "doubled"),
     # By host, and by playbook: docs/results.md.
     ("replication_result", "result.hosts"),
     # The options of dovecot_config.

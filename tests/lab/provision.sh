@@ -14,16 +14,17 @@ rm -f /usr/sbin/policy-rc.d /etc/apt/apt.conf.d/docker-clean
 # A host that a crash of this machine breaks is made anew.
 echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/lab
 
+apt-get update
 if [ "${2:-}" = backports ]; then
-    # From the mirror that the image's own sources name.
+    # From the mirror that the image's own sources name, as apt tells once it has their lists.
     # shellcheck disable=SC2016
     mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | head -n 1)
     : "${mirror:?The sources of this image name no mirror for $release-backports. Add one to /etc/apt/sources.list in it.}"
     echo "deb $mirror $release-backports main" > /etc/apt/sources.list.d/backports.list
     printf 'Package: dovecot-*\nPin: release n=%s-backports\nPin-Priority: 600\n' "$release" \
         > /etc/apt/preferences.d/dovecot
+    apt-get update
 fi
-apt-get update
 apt-get install -y --no-install-recommends \
     systemd systemd-sysv dbus iproute2 ca-certificates openssh-server python3 python3-apt
 apt-get clean

@@ -229,22 +229,22 @@ def test_ssh_as_a_user_who_cannot_read_the_configuration(pair):
 
 
 @pytest.mark.parametrize("pair", ["bullseye"], indirect=True)
-def test_ssh(pair):
+def test_ssh(tidied):
     """As root, for whom the hosts of a lab have keys already; these stay."""
     ssh = {"replication_scheme": "ssh", "replication_ssh_user": "root"}
     of_root = "find /root/.ssh -type f | sort | xargs md5sum; stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys"
-    before = [pair.shell(of_root, host).stdout for host in HOSTS]
+    before = [tidied.shell(of_root, host).stdout for host in HOSTS]
     try:
-        announced = pair.play("setup", "--check", **ssh)
-        done = pair.play("setup", replication_verify=True, replication_probe_user="alice@example.org", **ssh)
-        again = pair.play("setup", **ssh)
-        replicas = [pair.shell("doveconf -h plugin/mail_replica", host).stdout.strip() for host in HOSTS]
+        announced = tidied.play("setup", "--check", **ssh)
+        done = tidied.play("setup", replication_verify=True, replication_probe_user="alice@example.org", **ssh)
+        again = tidied.play("setup", **ssh)
+        replicas = [tidied.shell("doveconf -h plugin/mail_replica", host).stdout.strip() for host in HOSTS]
     finally:
-        succeeded(pair.play("setup"))
+        succeeded(tidied.play("setup"))
     assert changes(succeeded(announced)) == changes(succeeded(done)) != [] == findings_of(done)
     assert replicas == [f"remoteprefix:root@{peer}" for peer in HOSTS[::-1]]
     assert changes(succeeded(again)) == []
-    assert [pair.shell(of_root, host).stdout for host in HOSTS] == before
+    assert [tidied.shell(of_root, host).stdout for host in HOSTS] == before
 
 
 def test_settings_and_sockets(pair):

@@ -514,6 +514,28 @@ def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, fire
             configured.shell(f"apt-get purge -y {firewall}", host)
 
 
+@pytest.mark.torture
+def test_another_user_over_ssh(configured):
+    """The peer's key moves along: root, who let the peer in before, does so no more."""
+    holders = "grep -l 'mailops.dovecot_replication$' /root/.ssh/authorized_keys /srv/vmail/.ssh/authorized_keys"
+
+    def let_in(user):
+        succeeded(configured.play("setup", replication_scheme="ssh", replication_ssh_user=user))
+        crosses_both_ways(configured)
+        return [configured.shell(holders, host, check=False).stdout.split() for host in HOSTS]
+
+    try:
+        for host in HOSTS:
+            configured.shell("usermod --shell /bin/sh vmail", host)
+        assert let_in("root") == [["/root/.ssh/authorized_keys"]] * 2
+        assert let_in("vmail") == [["/srv/vmail/.ssh/authorized_keys"]] * 2
+    finally:
+        succeeded(configured.play("setup"))
+        for host in HOSTS:
+            configured.shell("usermod --shell /usr/sbin/nologin vmail", host)
+    assert [configured.shell(holders, host, check=False).stdout for host in HOSTS] == ["", ""]
+
+
 def test_running_syncs_end_before_a_reload(configured):
     """One that does not end holds the reload up no longer than told, and is asked for again afterwards."""
     with configured.silent():

@@ -232,7 +232,7 @@ def test_ssh_as_a_user_who_cannot_read_the_configuration(pair):
 def test_ssh(tidied):
     """As root, for whom the hosts of a lab have keys already; these stay."""
     ssh = {"replication_scheme": "ssh", "replication_ssh_user": "root"}
-    of_root = "find /root/.ssh -type f | sort | xargs md5sum; stat -c '%a %U' /root/.ssh /root/.ssh/authorized_keys"
+    of_root = "cd ~root; find .ssh -type f | sort | xargs md5sum; stat -c '%a %U' .ssh .ssh/authorized_keys"
     before = [tidied.shell(of_root, host).stdout for host in HOSTS]
     try:
         announced = tidied.play("setup", "--check", **ssh)

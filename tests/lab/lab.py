@@ -414,11 +414,10 @@ class Lab:
             if state in ("running", "degraded"):
                 return
             time.sleep(0.3)
-        allowed = Path("/proc/sys/fs/inotify/max_user_instances").read_text().strip()
         raise LabError(
-            f"{name} has not booted within {BOOT_SECONDS} s (systemd says {state!r}). The hosts of this machine share "
-            f"{allowed} inotify instances (fs.inotify.max_user_instances), enough for {int(allowed) // 6} of them: "
-            "`lab.py list` names the labs that run, `lab.py down NAME` removes one."
+            f"{name} has not booted within {BOOT_SECONDS} s (systemd says {state!r}). All hosts share the inotify "
+            "instances of this machine (fs.inotify.max_user_instances), and each takes six: `lab.py list` names the "
+            "labs that run, `lab.py down NAME` removes one."
         )
 
     def _reach(self, name):

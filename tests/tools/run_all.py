@@ -40,6 +40,14 @@ RARE = {"molecule": [(r"(\d+) of \d+ molecule runs passed", "runs")]}
 LANES = [["integration"], ["docs", "lint", "units", "sanity"]]
 
 
+def files(*places):
+    """Return the names of the files that git knows or would add, of all without places."""
+    listing = ["git", "ls-files", "-co", "--exclude-standard", "-z", "--", *places]
+    names = subprocess.check_output(listing, cwd=ROOT, text=True).split("\0")
+    # A file deleted but not yet staged is still listed.
+    return [name for name in names if name and (ROOT / name).exists()]
+
+
 def make(part):
     return [*make_all(part), *CHOICES.get(part, [])]
 

@@ -24,6 +24,7 @@ from importlib import metadata
 
 import ansible_test
 from ansible_test._internal.python_requirements import get_venv_packages
+from run_all import files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
@@ -52,9 +53,7 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--upgrade"] +
 
 
 def copy_files():
-    listing = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, text=True)
-    # A file deleted but not yet staged is still listed.
-    names = [name for name in listing.split("\0") if name and (ROOT / name).exists()]
+    names = files()
     shutil.rmtree(COPY, ignore_errors=True)
     for name in names:
         (COPY / name).parent.mkdir(parents=True, exist_ok=True)

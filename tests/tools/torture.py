@@ -40,12 +40,9 @@ OWN_LABS = "-marked"
 
 def state_of_files():
     """Return a digest of the files that are TESTED, also of those that are not committed."""
-    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *TESTED]
-    names = subprocess.run(listing, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
     digest = hashlib.sha256()
-    for name in sorted(filter(None, names)):
-        path = ROOT / name
-        content = path.read_bytes() if path.is_file() else b""
+    for name in sorted(run_all.files(*TESTED)):
+        content = (ROOT / name).read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()
 
@@ -76,11 +73,12 @@ def main():
     arguments = parser.parse_args()
     os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
     lanes = [marked_tests(), [INPUTS, *LEFT_OUT, EVERYWHERE]]
-    parts = {part: LEFT_OUT.get(part, [run_all.PYTEST]) for lane in lanes for part in lane}
     if arguments.wanted:
-        parts = {part: about for part, about in parts.items() if any(text in part for text in arguments.wanted)}
-        if not parts:
-            parser.error(f"no part has one of {arguments.wanted} in its name")
+        lanes = [[part for part in lane if any(text in part for text in arguments.wanted)] for lane in lanes]
+    lanes = list(filter(None, lanes))
+    if not lanes:
+        parser.error(f"no part has one of {arguments.wanted} in its name")
+    parts = {part: LEFT_OUT.get(part, [run_all.PYTEST]) for lane in lanes for part in lane}
     state = state_of_files()
     notes = json.loads(NOTES.read_text()) if NOTES.exists() and not arguments.anew else {}
     passed = notes["passed"] if notes.get("state") == state else []
@@ -91,8 +89,7 @@ def main():
         NOTES.write_text(json.dumps({"state": state, "passed": passed}))
 
     try:
-        lanes = [[part for part in lane if part in parts] for lane in lanes]
-        run_all.run_parts(parts, command_of, list(filter(None, lanes)), passed=passed, note=note)
+        run_all.run_parts(parts, command_of, lanes, passed=passed, note=note)
     finally:
         for kind, release, suffix in itertools.product(LABS, RELEASES, ("", OWN_LABS)):
             remove = [sys.executable, "tests/lab/lab.py", "down", f"{kind}-{release}"]

@@ -43,21 +43,18 @@ class Mailbox:
         # How many of them have the GUID of an earlier one. dsync makes such a copy now and then when mail comes in
         # during a sync, and a client that copies a message within its folder makes one, too.
         self.doubled = 0
-        self._guids: Set[str] = set()
         spelling = TRANSLATED.sub("/", self.name)
         self._hash = hashlib.sha256(_line(spelling, self.guid, self.uidvalidity))
 
-    def add(self, row: Dict[str, Any]) -> None:
-        """Take in a row of ``doveadm fetch`` with MESSAGE_FIELDS."""
+    def add(self, row: Dict[str, Any], guids: Set[str]) -> None:
+        """Take in a row of ``doveadm fetch`` with MESSAGE_FIELDS.
+
+        :arg guids: of the messages before it
+        """
         flags = sorted(set(row["flags"].split()).difference(OWN_FLAGS))
         self._hash.update(_line(row["uid"], row["guid"], *flags))
         self.messages += 1
-        self.doubled += row["guid"] in self._guids
-        self._guids.add(row["guid"])
-
-    def complete(self) -> None:
-        """Let go of what only more messages would need."""
-        self._guids = set()
+        self.doubled += row["guid"] in guids
 
     def fingerprint(self) -> str:
         """Return the fingerprint of this mailbox and its messages."""
@@ -87,7 +84,9 @@ class Mailboxes:
         self._none_is_unknown = none_is_unknown
         self._users: Dict[str, Dict[str, Mailbox]] = {name: {} for name in names}
         self._problems: Dict[str, str] = {}
+        # Messages of one mailbox come together, so the GUIDs of one are enough.
         self._growing: Optional[Mailbox] = None
+        self._guids: Set[str] = set()
 
     def clear(self, name: str) -> None:
         """Forget what has been read of a user."""
@@ -108,11 +107,10 @@ class Mailboxes:
         mailbox = self._users[name].get(row["mailbox"])
         if not mailbox:
             return
-        # Those of one mailbox come together.
-        if self._growing and self._growing is not mailbox:
-            self._growing.complete()
-        self._growing = mailbox
-        mailbox.add(row)
+        if self._growing is not mailbox:
+            self._growing, self._guids = mailbox, set()
+        mailbox.add(row, self._guids)
+        self._guids.add(row["guid"])
 
     def described(self, with_mailboxes: bool) -> List[Dict[str, Any]]:
         """Return the users sorted by name, as the module ``mailbox_info`` does."""

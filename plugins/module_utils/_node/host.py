@@ -48,7 +48,8 @@ def observe(
     :arg run: ``AnsibleModule.run_command``
     """
     addresses = addresses_of(peer) if peer else []
-    directory = os.path.dirname(path_of(config_file))
+    syncer_settings = path_of(config_file)
+    directory = os.path.dirname(syncer_settings)
     return {
         "hostname": os.uname()[1],
         "task_user": rights.user_name(),
@@ -62,8 +63,8 @@ def observe(
         "authorized_keys": authorized_keys(os.path.join(directory, DSYNC_SERVER_FILE), user),
         "ssh_client": find_command("ssh") is not None,
         "ssh_host_keys": bool(glob.glob(SSH_HOST_KEYS)),
-        "has_syncer": os.path.exists(path_of(config_file)),
-        "syncer_of_another": syncer_of_another(path_of(config_file)),
+        "has_syncer": os.path.exists(syncer_settings),
+        "syncer_of_another": syncer_of_another(syncer_settings),
         "dsync_parameters": own_dsync_parameters(directory),
     }
 

@@ -47,7 +47,7 @@ def parse_version(text: str) -> Optional[Tuple[int, ...]]:
     numbers = words[0].replace("-", ".").replace("~", ".").split(".")
     version: List[int] = []
     for number in numbers:
-        if not number.isdigit():
+        if not number.isdecimal():
             break
         version.append(int(number))
     return tuple(version) or None

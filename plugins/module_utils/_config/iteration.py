@@ -142,7 +142,7 @@ def _uids_of_people() -> Tuple[int, int]:
     except (IOError, OSError):
         words = []
     limits.update(
-        (word[0], int(word[1])) for word in words if len(word) > 1 and word[0] in limits and word[1].isdigit()
+        (word[0], int(word[1])) for word in words if len(word) > 1 and word[0] in limits and word[1].isdecimal()
     )
     return limits["UID_MIN"], limits["UID_MAX"]
 

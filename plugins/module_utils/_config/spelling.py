@@ -58,13 +58,13 @@ def seconds_in(text: str) -> Optional[int]:
 
 
 def _number(text: str) -> Optional[str]:
-    return text.lstrip("0") or "0" if text.isdigit() else None
+    return text.lstrip("0") or "0" if text.isdecimal() else None
 
 
 def _size(text: str) -> Optional[int]:
     amount = AMOUNT.match(text.lower())
     if not amount:
-        return int(text) if text.isdigit() else None
+        return int(text) if text.isdecimal() else None
     unit = re.sub(r"(?<=[kmgt])i?b\Z", "", amount.group(2))
     return int(amount.group(1)) * SIZES[unit] if unit in SIZES else None
 

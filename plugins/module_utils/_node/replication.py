@@ -165,8 +165,8 @@ def owner(account: Account, configuration: Configuration) -> Optional[Owner]:
     groups = configuration.value("mail_access_groups").split() + [gid]
     try:
         return Owner(
-            int(uid) if uid.isdigit() else uid_of(uid),
-            tuple(int(name) if name.isdigit() else gid_of(name) for name in groups if name),
+            int(uid) if uid.isdecimal() else uid_of(uid),
+            tuple(int(name) if name.isdecimal() else gid_of(name) for name in groups if name),
         )
     except DovecotError:
         return None

@@ -247,6 +247,15 @@ def test_system_accounts_without_a_home_are_no_mailboxes(check, monkeypatch, fir
     assert bool(problems) == bool(cure)
 
 
+def test_a_limit_that_is_no_number_is_the_usual_one(check, monkeypatch, tmp_path):
+    limits = tmp_path / "login.defs"
+    limits.write_text("UID_MIN ²\nUID_MAX 60000\n", encoding="utf-8")
+    monkeypatch.setattr(iteration, "LOGIN_DEFS", str(limits))
+    monkeypatch.setattr(iteration.pwd, "getpwall", lambda: ACCOUNTS)
+    (problem,) = check("first_valid_uid = 500\nlast_valid_uid = 65533\n" + userdbs("passwd"), iteration=True)
+    assert f"set {FIRST}, when" in problem
+
+
 def test_a_system_account_with_a_home_of_its_own_is_a_mailbox(check, monkeypatch, tmp_path):
     uid = tmp_path.stat().st_uid
     entry = pwd.struct_passwd(("old", "x", uid, 600, "", str(tmp_path), "/bin/sh"))

@@ -19,6 +19,8 @@ from ansible_collections.mailops.dovecot_replication.plugins.module_utils._confi
         ("2.3.rc1", (2, 3)),
         ("", None),
         ("unknown", None),
+        # A digit to str.isdigit, and no number to int.
+        ("2.3.²", (2, 3)),
     ],
 )
 def test_versions(text, version):

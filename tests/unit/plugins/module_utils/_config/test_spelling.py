@@ -55,6 +55,7 @@ def test_same(written, printed):
         ("A", "a"),
         ("a  b", "a b"),
         ("x1 m", "x1 mins"),
+        ("²", "2"),
     ],
 )
 def test_different(written, printed):

@@ -21,15 +21,17 @@ options:
   observed:
     description: What M(mailops.dovecot_replication.node_info) has returned with C(gather=[host]), not to look again.
     type: dict
+  compare_with:
+    description:
+      - The other host of the pair, as the inventory calls it. What the play has observed there becomes part of the
+        decision.
+    type: str
+    default: ""
   peer_host_keys:
     description: The peer's public host keys as in its files, for the scheme C(ssh).
     type: list
     elements: str
     default: []
-  peer_version:
-    description: The version of Dovecot on the peer, where that was seen. Empty where it was not.
-    type: str
-    default: ""
 seealso:
   - module: mailops.dovecot_replication.node_info
   - module: mailops.dovecot_replication.dovecot_config
@@ -40,9 +42,10 @@ EXAMPLES = r"""
   mailops.dovecot_replication.replication_pair:
   register: decision
 
-- name: Decide again from the same observation, with the host keys of the peer
+- name: Decide again from the same observation, with that of the peer and its host keys
   mailops.dovecot_replication.replication_pair:
     observed: "{{ decision.observed }}"
+    compare_with: "{{ decision.other }}"
     peer_host_keys: "{{ peer_keys.stdout_lines }}"
   register: decision
 
@@ -65,10 +68,11 @@ refused:
     message:
       description: What was seen, why it cannot work, and the next step.
       type: str
-same_hostname:
-  description: The message with which the role fails where the other host calls itself by the same name.
+peer_seen:
+  description: Whether what was observed on the other host is part of the decision.
   returned: success
-  type: str
+  type: bool
+  sample: false
 present:
   description: Whether the hosts are to replicate. False where replication is taken away.
   returned: success
@@ -207,6 +211,9 @@ needs:
   contains:
     preflight:
       description: Dovecot is to be installed, or the peer's host keys are to be read.
+      type: bool
+    follow_up:
+      description: Any of those after the configuration.
       type: bool
     access:
       description: SELinux, a firewall or ssh may have to let the peer in.

@@ -7,16 +7,18 @@ read. No condition of the role stands elsewhere, but for those on what a task be
 """
 
 import json
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 
+from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import parse_version
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.plugins import DROP_IN, SETTINGS_FILE
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._syncer.settings import SERVICE, TIMER
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused, same_hostname
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._refusals import refused
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._side import (
     STATE_DIR,
     SYNC_COMMANDS,
     Opening,
     Side,
+    is_2_4,
 )
 
 # Protocols whose processes change mail.
@@ -83,15 +85,17 @@ Render = Callable[[str, Side], str]
 
 
 class Needs(NamedTuple):
-    """Which files of tasks have something to do, whatever the configuration module changes.
+    """Which files of tasks have something to do, whatever changes in the configuration.
 
     :arg preflight: before the configuration: install Dovecot, read the peer's host keys
+    :arg follow_up: any of those after the configuration
     :arg access: let the peer in: SELinux, firewall, ssh
     :arg finish: check what runs now, verify, or remove what is left
     :arg syncer: have what syncs, or remove what is there
     """
 
     preflight: bool
+    follow_up: bool
     access: bool
     finish: bool
     syncer: bool
@@ -101,7 +105,7 @@ class Pair(NamedTuple):
     """What the tasks of the role read, all of it JSON.
 
     :arg refused: why nothing can be done, dicts of ``id`` and ``message``; with one the rest means nothing
-    :arg same_hostname: the message where the other host turns out to have the hostname of this one
+    :arg peer_seen: whether what was observed on the other host is part of this decision
     :arg present: whether the hosts replicate, or replication is taken away
     :arg other: the other host in the inventory, empty where it is not there
     :arg packages: what to install, empty where Dovecot is there or is not to be installed
@@ -125,7 +129,7 @@ class Pair(NamedTuple):
     """
 
     refused: List[Dict[str, str]]
-    same_hostname: str = ""
+    peer_seen: bool = False
     present: bool = False
     other: str = ""
     packages: List[str] = []
@@ -154,7 +158,7 @@ def decide(side: Side, render: Render) -> Pair:
     opened = [opening for opening in side.openings if opening.open]
     return Pair(
         refused=[],
-        same_hostname=same_hostname(side.observed["hostname"]),
+        peer_seen=bool(side.peer_observed),
         present=side.is_present,
         other=side.other,
         packages=packages(side),
@@ -176,25 +180,43 @@ def decide(side: Side, render: Render) -> Pair:
     )
 
 
+def needs_peer(decision: Mapping[str, Any], peer: Mapping[str, Any]) -> bool:
+    """Tell whether a decision would be another one with what was observed on the other host.
+
+    :arg decision: a Pair as a dict, with what was ``observed``
+    :arg peer: what was observed on the other host, empty where that is not known
+    """
+    if not peer or decision["peer_seen"]:
+        return False
+    own = decision["observed"]
+    # A host with a replicator syncs in another way with a peer that has none, and no longer so once that has one again.
+    syncs_otherwise = is_2_4(parse_version(peer["dovecot_version"] or "")) or own.get("dsync_parameters") is not None
+    return peer["hostname"] == own["hostname"] or not decision["by_syncer"] and syncs_otherwise
+
+
 def needs(side: Side) -> Needs:
+    access = (
+        side.observed["selinux"]
+        or side.replication_firewall != "none"
+        or side.over_ssh
+        or bool(side.ssh_keys_left)
+        # The key of this host goes with the rest.
+        or not side.is_present
+    )
+    finish = (
+        not side.is_present
+        or side.has_api
+        or side.replication_verify
+        or not side.replication_require_iteration
+        or not side.is_in_service
+    )
+    syncer = side.by_syncer or side.has_syncer
     return Needs(
         preflight=side.to_be_installed or side.over_ssh,
-        access=(
-            side.observed["selinux"]
-            or side.replication_firewall != "none"
-            or side.over_ssh
-            or bool(side.ssh_keys_left)
-            # The key of this host goes with the rest.
-            or not side.is_present
-        ),
-        finish=(
-            not side.is_present
-            or side.has_api
-            or side.replication_verify
-            or not side.replication_require_iteration
-            or not side.is_in_service
-        ),
-        syncer=side.by_syncer or side.has_syncer,
+        follow_up=access or finish or syncer,
+        access=access,
+        finish=finish,
+        syncer=syncer,
     )
 
 

@@ -23,7 +23,8 @@ CHANGES, NO_CHANGES, INCOMPLETE = "changes", "no changes", "incomplete"
 
 # What kind of change a task makes, by the last part of its action.
 KINDS = {
-    **dict.fromkeys(("dovecot_config", "template", "copy", "file", "lineinfile", "blockinfile", "replace"), "files"),
+    **dict.fromkeys(("dovecot_config", "replication_configure", "template", "copy", "file"), "files"),
+    **dict.fromkeys(("lineinfile", "blockinfile", "replace"), "files"),
     **dict.fromkeys(("package", "apt", "dnf", "dnf5", "yum", "apk"), "packages"),
     **dict.fromkeys(("service", "systemd", "systemd_service", "sysvinit"), "services"),
     "replicator_user": "users",

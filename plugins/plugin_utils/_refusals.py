@@ -69,15 +69,6 @@ def refused(side: Side) -> List[dict]:
     ]
 
 
-def same_hostname(hostname: str) -> str:
-    """Return why two hosts that call themselves by one name are refused; it takes both to see that."""
-    return (
-        f"Both hosts call themselves {hostname}. Dovecot uses the host's name for locks and in the names of mail "
-        "files, so two hosts of one name damage each other's mailboxes. Next step: give each host its own name with "
-        "`hostnamectl set-hostname NAME`."
-    )
-
-
 # The run
 
 
@@ -204,6 +195,17 @@ def _peer_is_self(side: Side) -> Iterator[str]:
     if side.peer.lower() == side.name.lower() or side.observed["peer_is_self"]:
         how = ", ".join(side.observed["peer_addresses"]) or "the same name"
         yield f"The peer {side.peer} is this host itself ({how})"
+
+
+@refusal(
+    "same_hostname",
+    "Dovecot uses the host's name for locks and in the names of mail files, so two hosts of one name damage each "
+    "other's mailboxes.",
+    "give each host its own name with `hostnamectl set-hostname NAME`",
+)
+def _same_hostname(side: Side) -> Iterator[str]:
+    if side.peer_observed.get("hostname") == side.observed["hostname"]:
+        yield f"Both hosts call themselves {side.observed['hostname']}"
 
 
 # Secrets

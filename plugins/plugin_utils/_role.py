@@ -3,11 +3,11 @@
 """The role's variables and templates, as its files have them. PRIVATE to this collection.
 
 ``meta/argument_specs.yml`` is the one source of what a variable may be. It is read when this is imported, which Ansible
-does once, before it forks a process for each host.
+does once, before it forks a process for each host. So are the long templates compiled.
 """
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import jinja2
 import yaml
@@ -49,9 +49,11 @@ TEMPLATES = jinja2.Environment(
     # Configuration files of Dovecot, which know no markup.
     autoescape=False,  # noqa: S701
 )
+for _long in ("replication.conf.j2", "replication-2.4.conf.j2"):
+    TEMPLATES.get_template(_long)
 
 
-def variables(template: Callable[[Any], Any], available: Dict[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
+def variables(template: Callable[[Any], Any], available: Mapping[str, Any]) -> Tuple[Dict[str, Any], List[str]]:
     """Return the role's variables as the role takes them, None where one is not set, and what is wrong with them.
 
     :arg template: turns what a variable is written as into its value

@@ -3,7 +3,7 @@
 """One host of a pair: what is wanted of it, what was observed on it, and what follows from both. Pure. PRIVATE."""
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config.doveconf import (
@@ -100,12 +100,12 @@ class Side(NamedTuple):
     :arg secret_is_text: whether YAML has taken replication_secret for a text
     :arg secret_is_steady: whether replication_secret has the same value each time it is looked up
     :arg secret_is_shared: whether the other host has the same replication_secret, as far as that can be known
-    :arg peer_version: what the peer says of its Dovecot, empty where it was not looked at in this run
     :arg peer_host_keys: lines of the peer's public host keys, where the scheme is ssh and they have been read
+    :arg peer_observed: result of node_info on the peer, empty where it was not looked at in this run
     """
 
     wanted: Dict[str, Any]
-    observed: Dict[str, Any]
+    observed: Mapping[str, Any]
     name: str
     members: Tuple[str, ...]
     peer_calls_it: Optional[str] = None
@@ -114,8 +114,8 @@ class Side(NamedTuple):
     secret_is_text: bool = True
     secret_is_steady: bool = True
     secret_is_shared: bool = True
-    peer_version: str = ""
     peer_host_keys: Tuple[str, ...] = ()
+    peer_observed: Mapping[str, Any] = {}
 
     def __getattr__(self, name: str) -> Any:
         """Return a variable of the role: ``side.replication_port``."""
@@ -224,7 +224,8 @@ class Side(NamedTuple):
     @property
     def dsync_parameters(self) -> Optional[str]:
         """The value of replication_dsync_parameters, None for Dovecot's default."""
-        for_2_4 = is_2_4(parse_version(self.peer_version)) if self.peer_version else self.has_parameters_for_2_4
+        version = self.peer_observed.get("dovecot_version")
+        for_2_4 = is_2_4(parse_version(version)) if version else self.has_parameters_for_2_4
         return self.replication_dsync_parameters or (
             PARAMETERS_FOR_2_4 if for_2_4 or self.replication_upgrading else None
         )

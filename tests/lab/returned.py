@@ -33,6 +33,8 @@ PASSED_ON = {
     ("replication_status", "users"): ("replicator_info", "users"),
     ("replication_status", "asked_users"): ("replicator_info", "users"),
 }
+# Modules that return what another one has returned, and that one.
+PASSING_ON = dict([("replication_configure", "dovecot_config")])
 WHOLE_RESULTS = {key for (_module, key), (_other, part) in PASSED_ON.items() if part is None}
 ALWAYS = ("success", "always")
 TYPES = {
@@ -48,6 +50,7 @@ TYPES = {
 @functools.cache
 def described(name):
     """The RETURN of a module, a dict."""
+    name = PASSING_ON.get(name, name)
     for statement in ast.parse((MODULES / f"{name}.py").read_text()).body:
         if isinstance(statement, ast.Assign) and statement.targets[0].id == "RETURN":
             return yaml.safe_load(statement.value.value)

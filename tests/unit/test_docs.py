@@ -20,6 +20,7 @@ MODULES = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py
 OTHERS = (
     "dovecot_config",
     "replication_adopt",
+    "replication_configure",
     "replication_pair",
     "replication_plan",
     "replication_report",

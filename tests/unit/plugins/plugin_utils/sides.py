@@ -31,6 +31,8 @@ OBSERVED = {
         "mail_by_userdb": True,
     },
 }
+# Of its peer.
+PEER = {**OBSERVED, "hostname": MX2, "peer_addresses": ["192.0.2.1"]}
 
 
 def defaults():

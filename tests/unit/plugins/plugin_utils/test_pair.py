@@ -6,11 +6,11 @@ import json
 import re
 
 import pytest
-from sides import MX1, MX2, OBSERVED, side
+from sides import MX1, MX2, OBSERVED, PEER, side
 
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._config import source
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils import _role
-from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._pair import decide
+from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._pair import decide, needs_peer
 
 KNOWN_HOSTS = "/etc/dovecot/replication-known-hosts"
 DSYNC_SERVER = "/etc/dovecot/replication-dsync-server"
@@ -286,7 +286,10 @@ def test_ports_under_selinux():
     ],
 )
 def test_what_has_something_to_do(given, needs):
-    assert [name for name, needed in decided(**given).needs.items() if needed] == needs
+    found = decided(**given).needs
+    follows = found.pop("follow_up")
+    assert [name for name, needed in found.items() if needed] == needs
+    assert follows == bool(set(needs) - {"preflight"})
 
 
 def test_packages():
@@ -405,8 +408,8 @@ PARAMETERS = "replication_dsync_parameters = -d -N -l 30\n"
     [
         ({}, False),
         ({"replication_upgrading": True}, True),
-        ({"peer_version": "2.4.1-4 (abc)"}, True),
-        ({"peer_version": "2.3.19.1 (abc)", "observed": {"dsync_parameters": "-d -N -l 30"}}, False),
+        ({"peer_observed": {**PEER, **V2_4}}, True),
+        ({"peer_observed": PEER, "observed": {"dsync_parameters": "-d -N -l 30"}}, False),
         # The peer is not in this run.
         ({"observed": {"dsync_parameters": "-d -N -l 30"}}, True),
         ({"observed": {"dsync_parameters": "-d -N -l 60"}}, False),
@@ -415,6 +418,31 @@ PARAMETERS = "replication_dsync_parameters = -d -N -l 30\n"
 def test_a_host_with_a_replicator_whose_peer_has_none(given, prepared):
     content = decided(**given).config["settings"]["content"]
     assert (PARAMETERS in content) is prepared
+
+
+@pytest.mark.parametrize(
+    "given, peer, needed",
+    [
+        ({}, {}, False),
+        ({}, PEER, False),
+        ({}, {**PEER, **V2_4}, True),
+        ({}, {**PEER, "dovecot_version": None}, False),
+        ({}, {**PEER, "hostname": MX1}, True),
+        # The peer may have a replicator again.
+        ({"observed": {"dsync_parameters": "-d -N -l 30"}}, PEER, True),
+        ({"observed": V2_4}, {**PEER, **V2_4}, False),
+        ({"observed": V2_4}, {**PEER, **V2_4, "hostname": MX1}, True),
+        ({"peer_observed": {**PEER, **V2_4}}, {**PEER, **V2_4}, False),
+    ],
+)
+def test_when_the_peer_makes_a_difference(given, peer, needed):
+    host = side(**given)
+    decision = {**decide(host, _role.render)._asdict(), "observed": host.observed}
+    assert needs_peer(decision, peer) is needed
+
+
+def test_two_hosts_of_one_name_can_be_taken_apart():
+    assert decided(**ABSENT, peer_observed={**PEER, "hostname": MX1}).peer_seen
 
 
 def test_the_parameters_of_an_administrator_stay():

@@ -67,6 +67,7 @@ ROWS = [
     ("peer_is_self", dict(replication_peer=MX1.upper()), "is this host itself (192.0.2.2)"),
     ("peer_is_self", dict(replication_peer=MX1, observed={"peer_addresses": []}), "itself (the same name)"),
     ("peer_is_self", dict(replication_peer="localhost", observed={"peer_is_self": True}), "name the other host"),
+    ("same_hostname", dict(peer_observed={"hostname": MX1}), f"Both hosts call themselves {MX1}. Dovecot uses"),
     ("secret_empty", dict(replication_secret=""), "replication_secret is empty"),
     ("secret_empty", dict(replication_secret=None), "from a vault"),
     ("secret_is_no_text", dict(replication_secret="83", secret_is_text=False), "YAML reads 0123 as 83"),

@@ -3,6 +3,8 @@
 
 from typing import Any, Dict, Optional
 
+from ansible.errors import AnsibleActionFail
+
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._deciding_action import (
     DecidingAction,
     observed_of,
@@ -12,6 +14,10 @@ from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._pair 
 WRITING_MODULE = "mailops.dovecot_replication.dovecot_config"
 # The variable of the role with the value of each setting that takes a secret.
 SECRETS = {"doveadm_password": "replication_secret", "doveadm_api_key": "replication_api_key"}
+UNDECIDED = (
+    "Nothing was decided for this host, so there is nothing to write. Next step: run replication_pair in a task before "
+    "this one, with `register: __replication_decision`."
+)
 
 
 class ActionModule(DecidingAction):
@@ -22,7 +28,9 @@ class ActionModule(DecidingAction):
         result = super().run(tmp, task_vars)
         self.validate_argument_spec(argument_spec={})
         # Not as options: to render them would take the controller as long as all the rest of the task.
-        decision = task_vars["__replication_decision"]
+        decision = task_vars.get("__replication_decision") or {}
+        if not decision.get("config"):
+            raise AnsibleActionFail(UNDECIDED)
         peer = observed_of(decision["other"], task_vars)
         if needs_peer(decision, peer):
             decision = self.decision(task_vars, decision["observed"], peer)

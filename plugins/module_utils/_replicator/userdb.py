@@ -7,6 +7,7 @@ gives each name as Dovecot writes it, whatever the case it was asked in.
 """
 
 import errno
+import functools
 import os
 import re
 import time
@@ -217,14 +218,19 @@ class Userdb(Accounts):
 
     def _look_up(self, names: Collection[str]) -> Mapping[str, Optional[Account]]:
         ordered = list(names)
+        sent = 0
         accounts: Dict[str, Optional[Account]] = {}
-        for start in range(0, len(ordered), WINDOW):
-            waiting = {self._next_id(): name for name in ordered[start : start + WINDOW]}
-            requests = [encode_line("USER", request, waiting[request], "service=doveadm") for request in waiting]
-            # In one write: one for each would take longer than all that Dovecot does.
-            self._socket.write(b"".join(requests))
-            while waiting:
-                self._collect(waiting, accounts)
+        waiting: Dict[str, str] = {}
+        while waiting or sent < len(ordered):
+            # Before the last answer has come, so that Dovecot has something to do while answers are read.
+            if len(waiting) <= WINDOW // 2 and sent < len(ordered):
+                asked = {self._next_id(): name for name in ordered[sent : sent + WINDOW - len(waiting)]}
+                sent += len(asked)
+                waiting.update(asked)
+                requests = [encode_line("USER", request, asked[request], "service=doveadm") for request in asked]
+                # In one write: one for each would take longer than all that Dovecot does.
+                self._socket.write(b"".join(requests))
+            self._collect(waiting, accounts)
         return accounts
 
     def _collect(self, waiting: Dict[str, str], accounts: Dict[str, Optional[Account]]) -> None:
@@ -233,8 +239,7 @@ class Userdb(Accounts):
         if name is None or fields[0] == "USER" and len(fields) < 3:
             raise self._nonsense(fields)
         if fields[0] == "USER":
-            parts = (field.partition("=") for field in fields[3:])
-            account = account_of(fields[2], {field: value for field, dummy, value in parts})
+            account = account_of(fields[2], dict(field.partition("=")[::2] for field in fields[3:]))
             if self._is_kept_out is not None:
                 account = account._replace(noreplicate=self._is_kept_out(account.username), mail_replica=None)
             accounts[name] = account
@@ -270,6 +275,11 @@ class Userdb(Accounts):
         )
 
 
+@functools.lru_cache(maxsize=None)
+def _overrides(field: str) -> bool:
+    return bool(OVERRIDING.match(field))
+
+
 def account_of(username: str, fields: Mapping[str, Any]) -> Account:
     """Return the Account with these userdb fields, a dict."""
     return Account(
@@ -278,7 +288,7 @@ def account_of(username: str, fields: Mapping[str, Any]) -> Account:
         uid=fields.get("uid"),
         gid=fields.get("gid"),
         mail_replica=fields.get("mail_replica"),
-        overrides=tuple(sorted((field, str(fields[field])) for field in fields if OVERRIDING.match(field))),
+        overrides=tuple(sorted((field, str(fields[field])) for field in filter(_overrides, fields))),
         is_chrooted=bool(fields.get("chroot")) or CHROOT in fields.get("home", ""),
     )
 

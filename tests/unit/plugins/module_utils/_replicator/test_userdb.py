@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._common.errors import DovecotError, Silence
 from ansible_collections.mailops.dovecot_replication.plugins.module_utils._replicator.userdb import (
     USERDB_SOCKET,
+    WINDOW,
     Userdb,
 )
 
@@ -68,3 +69,32 @@ def test_a_listing_that_stops_is_asked_for_again(userdb):
 def test_a_listing_that_stops_twice(userdb):
     with pytest.raises(Silence, match="no answer in time"):
         userdb([b"LIST\t1\tann\n"], []).names()
+
+
+@pytest.mark.parametrize("number", [1, WINDOW, WINDOW + 1, 5 * WINDOW])
+def test_look_ups_under_way(tmp_path, number):
+    """The next ones are sent before all answers have come, and never more than a window is under way."""
+    answered, most = 0, 0
+
+    def serve(server):
+        nonlocal answered, most
+        connection = server.accept()[0]
+        with connection:
+            connection.settimeout(5)
+            connection.sendall(b"".join(GREETING))
+            received = b""
+            while answered < number:
+                while received.count(b"USER") - answered <= min(WINDOW // 2, number - answered - 1):
+                    received += connection.recv(4096)
+                most = max(most, received.count(b"USER") - answered)
+                for _answer in range(min(WINDOW // 2 + 10, number - answered)):
+                    answered += 1
+                    connection.sendall(b"NOTFOUND\t%d\n" % answered)
+
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / USERDB_SOCKET))
+        server.listen()
+        threading.Thread(target=serve, args=[server], daemon=True).start()
+        with contextlib.closing(Userdb(str(tmp_path), 5)) as userdb:
+            assert userdb.accounts([f"name{name}" for name in range(number)]) == {}
+    assert answered == number and most == min(WINDOW, number)

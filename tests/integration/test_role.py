@@ -205,13 +205,14 @@ def test_a_userdb_that_does_not_list_the_mailboxes_is_refused(pair, userdb, word
     assert accepted == []
 
 
-def test_two_hosts_of_one_name_are_refused(pair, tmp_path):
+@pytest.mark.parametrize("tags", ["all", "preflight", "configure"])
+def test_two_hosts_of_one_name_are_refused(pair, tmp_path, tags):
     """Here it is one host under two names, of which one is like another host's; to the second the first is itself."""
     port = re.search(r"mx1[^:]*:\s+ansible_port: (\d+)", pair.lab.inventory.read_text())[1]
     inventory = tmp_path / "twins.yml"
     inventory.write_text(f"twins: {{hosts: {{{MX1}: , 192.0.2.9: {{ansible_port: {port}}}}}}}\n")
     variables = {"replication_hosts": "twins", "replication_group": "twins", "replication_secret": "x"}
-    results = setup(pair, "-i", str(inventory), **variables)
+    results = setup(pair, "-i", str(inventory), "--tags", tags, **variables)
     first, second = sorted(failures(results))
     assert f"Both hosts call themselves {MX1}" in first and "is this host itself" in second
     assert changes(results) == []

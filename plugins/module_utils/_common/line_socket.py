@@ -114,7 +114,9 @@ class LineSocket:
             size += len(chunk) + LINE_COSTS * chunk.count(b"\n")
             if size > LONGEST_ANSWER:
                 raise self._endless()
-            self._be_patient(min(pause, patience))
+            # The first of it has come.
+            if len(chunks) == 2:
+                self._be_patient(min(pause, patience))
         self._be_patient(patience)
         self._rest = b""
         lines = list(self._lines)

@@ -213,7 +213,9 @@ def base_image(engine, debian):
     with tempfile.TemporaryFile("w+") as told:
         make = ["mmdebstrap", "--variant=minbase", debian, "-", *own_mirror()]
         made = subprocess.Popen(make, stdout=subprocess.PIPE, stderr=told)
-        imported = subprocess.run([engine.command, "import", "-", tag], stdin=made.stdout, stdout=told, stderr=told)
+        imported = subprocess.run(
+            [engine.command, "import", "-", tag], stdin=made.stdout, stdout=told, stderr=told, check=False
+        )
         if made.wait() or imported.returncode:
             engine("rmi", tag, check=False)
             told.seek(0)

@@ -31,6 +31,8 @@ SIZES = (1, 100, 1000, 10_000, 100_000)
 LARGEST = SIZES[-1]
 # How often those tasks are run that are compared with a ping.
 REPEATED = 5
+# How often, in turn, what adds all of the largest list is run beside the bare client, in each round.
+IN_TURN = 2
 # How many items of the command loop are measured; more are extrapolated.
 LOOPED = 40
 # Users of the module that forks doveadm for each.
@@ -214,11 +216,12 @@ class Bench:
             self.figures[f"result {what}/{size}"] = len(json.dumps(result))
         if size == LARGEST and "info: overview" not in self.samples:
             self.information()
-        for task in (
+        in_turn = [
             self.task(f"first by mask/{size}", USER, user_mask="*"),
             self.task(f"first by file/{size}", USER, users_file=str(self.names_file)),
             {"name": f"bare/{size}", "ansible.builtin.command": BARE},
-        ):
+        ]
+        for task in in_turn * (IN_TURN if size == LARGEST else 1):
             self.empty()
             self.play([task])
 

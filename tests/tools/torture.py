@@ -5,7 +5,7 @@
 
 The parts are a million inputs, each test marked ``torture``, all tests on every Dovecot and over every transport, and
 all of what `make test` leaves out. What has passed is noted in .build/torture.json, and not run again while no file
-that is TESTED changes. The marked tests run beside the others, on labs of their own.
+that is TESTED changes. The marked tests run beside the others in two lanes, on labs of their own.
 
 Arguments are texts that the name of a part must contain one of; --anew forgets what has passed.
 """
@@ -17,13 +17,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import run_all
 
 ROOT = run_all.ROOT
 sys.path.insert(0, str(ROOT / "tests" / "lab"))
 
-from lab import RELEASES  # noqa: E402
+from lab import RELEASES, STATE  # noqa: E402
 
 NOTES = ROOT / ".build" / "torture.json"
 # Parts of which `make test` runs a choice, or nothing.
@@ -33,9 +34,11 @@ INPUTS, EVERYWHERE = "a million inputs", "every test on every Dovecot"
 MARKED = "torture"
 # What the parts run, or run with.
 TESTED = ["Makefile", "extensions", "playbooks", "plugins", "roles", "tests"]
-# What the names of labs that tests share begin with, and what those of the marked tests end with.
+# What the names of labs that tests share begin with, and what those of all labs of the marked tests end with.
 LABS = ["it", "served", "timed", "mixed"]
 OWN_LABS = "-marked"
+# Of the marked tests, those of what comes after the replicator, which take as long as the rest and mostly wait.
+AFTER_IT = ["test_service", "test_service_storm", "test_timer", "test_upgrade"]
 
 
 def state_of_files():
@@ -56,6 +59,10 @@ def marked_tests():
     return list(dict.fromkeys(line.partition("[")[0] for line in listing.stdout.splitlines() if "::" in line))
 
 
+def is_after_it(part):
+    return Path(part.partition("::")[0]).stem in AFTER_IT
+
+
 def command_of(part):
     if part == INPUTS:
         return ["pytest", "-v", "tests/unit/plugins/module_utils/test_fuzz.py"]
@@ -63,7 +70,8 @@ def command_of(part):
         return ["pytest", "-v", "--numprocesses", "3", TESTS]
     if part in LEFT_OUT:
         return run_all.make_all(part)
-    return ["env", f"MAILOPS_LAB_SUFFIX={OWN_LABS}", "pytest", "-v", "-s", "-m", MARKED, part]
+    suffix = f"-after{OWN_LABS}" if is_after_it(part) else OWN_LABS
+    return ["env", f"MAILOPS_LAB_SUFFIX={suffix}", "pytest", "-v", "-s", "-m", MARKED, part]
 
 
 def main():
@@ -72,7 +80,9 @@ def main():
     parser.add_argument("wanted", nargs="*", metavar="TEXT")
     arguments = parser.parse_args()
     os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
-    lanes = [marked_tests(), [INPUTS, *LEFT_OUT, EVERYWHERE]]
+    marked = marked_tests()
+    lanes = [[part for part in marked if is_after_it(part) == after] for after in (False, True)]
+    lanes.append([INPUTS, *LEFT_OUT, EVERYWHERE])
     if arguments.wanted:
         lanes = [[part for part in lane if any(text in part for text in arguments.wanted)] for lane in lanes]
     lanes = list(filter(None, lanes))
@@ -91,9 +101,10 @@ def main():
     try:
         run_all.run_parts(parts, command_of, lanes, passed=passed, note=note)
     finally:
-        for kind, release, suffix in itertools.product(LABS, RELEASES, ("", OWN_LABS)):
-            remove = [sys.executable, "tests/lab/lab.py", "down", f"{kind}-{release}"]
-            subprocess.run(remove, cwd=ROOT, env={**os.environ, "MAILOPS_LAB_SUFFIX": suffix}, check=False)
+        names = [f"{kind}-{release}" for kind, release in itertools.product(LABS, RELEASES)]
+        for name in [*names, *(directory.name for directory in STATE.glob(f"*{OWN_LABS}"))]:
+            remove = [sys.executable, "tests/lab/lab.py", "down", name]
+            subprocess.run(remove, cwd=ROOT, env={**os.environ, "MAILOPS_LAB_SUFFIX": ""}, check=False)
 
 
 if __name__ == "__main__":

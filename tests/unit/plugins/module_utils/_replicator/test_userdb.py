@@ -22,7 +22,8 @@ GREETING = [b"VERSION\t1\t1\n", b"SPID\t7\n"]
 def userdb(tmp_path):
     """Return a function that opens a Userdb whose n-th connection sends the n-th of its arguments, a list of chunks.
 
-    When it has sent all it stays connected and says no more. The n-th connection serves the request number n.
+    When it has sent all it stays connected and says no more. The n-th connection serves the request number n. The
+    ``limit`` in seconds is long, as processors may be busy, except where silence is what is tested.
     """
     with contextlib.ExitStack() as opened:
         server = opened.enter_context(socket.socket(socket.AF_UNIX))
@@ -40,9 +41,9 @@ def userdb(tmp_path):
                 for chunk in chunks:
                     connection.sendall(chunk)
 
-        def opened_userdb(*answers):
+        def opened_userdb(*answers, limit=30):
             threading.Thread(target=serve, args=[answers], daemon=True).start()
-            return opened.enter_context(contextlib.closing(Userdb(str(tmp_path), 0.5)))
+            return opened.enter_context(contextlib.closing(Userdb(str(tmp_path), limit)))
 
         yield opened_userdb
 
@@ -63,12 +64,12 @@ def test_a_listing_that_fails(userdb):
 
 
 def test_a_listing_that_stops_is_asked_for_again(userdb):
-    assert userdb([b"LIST\t1\tann\n"], [b"LIST\t2\tann\nLIST\t2\tbob\nDONE\t2\t\n"]).names("b*") == {"bob"}
+    assert userdb([b"LIST\t1\tann\n"], [b"LIST\t2\tann\nLIST\t2\tbob\nDONE\t2\t\n"], limit=1).names("b*") == {"bob"}
 
 
 def test_a_listing_that_stops_twice(userdb):
     with pytest.raises(Silence, match="no answer in time"):
-        userdb([b"LIST\t1\tann\n"], []).names()
+        userdb([b"LIST\t1\tann\n"], [], limit=0.5).names()
 
 
 @pytest.mark.parametrize("number", [1, WINDOW, WINDOW + 1, 5 * WINDOW])

@@ -22,7 +22,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "lab"))
+sys.path[:0] = [str(HERE.parent / part) for part in ("lab", "tools")]
 
 import runs  # noqa: E402
 from cores import NoPython, core_bin  # noqa: E402

@@ -15,7 +15,8 @@ import tempfile
 import pytest
 import runs
 from conftest import CHOSEN, INVENTORY
-from lab import SSH_OPTIONS, Lab
+from lab import SSH_OPTIONS, Lab, mail_image
+from run_all import files
 from runs import succeeded
 
 PAGE = runs.ROOT / "docs" / "quickstart.md"
@@ -28,7 +29,7 @@ MARK = "\x1e"
 @pytest.fixture(params=[RELEASE] if RELEASE in CHOSEN else [], ids=["newcomers"])
 def newcomers(request):
     """A lab, and its hosts with Dovecot and mailboxes, and no replication."""
-    lab = Lab("it-quickstart")
+    lab = Lab("it-quickstart", image=mail_image)
     hosts = lab.up(request.param)
     succeeded(runs.play(lab, INVENTORY, runs.MAILHOST, "-e", "mailhost_install=true"))
     yield lab, hosts
@@ -76,11 +77,9 @@ def sockets():
 
 def test_the_quickstart_word_for_word(newcomers, tmp_path, sockets):
     checkout = tmp_path / "dovecot_replication"
-    listing = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=runs.ROOT, text=True)
-    for name in filter(None, listing.split("\0")):
-        if (runs.ROOT / name).is_file():
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            (checkout / name).write_bytes((runs.ROOT / name).read_bytes())
+    for name in files():
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_bytes((runs.ROOT / name).read_bytes())
     lab, hosts = newcomers
     (tmp_path / "ssh_config").write_text(ssh_config(lab, hosts))
     text, commands = script()

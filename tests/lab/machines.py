@@ -63,11 +63,20 @@ def free_ports(kind, number):
         return [each.getsockname()[1] for each in found]
 
 
+def machine_image(engine, release_name):
+    """The image of a lab host, with a kernel; made once."""
+    base = host_image(engine, release_name)
+    tag = base.replace(f"{PREFIX}:", f"{PREFIX}-machine:")
+    if not engine.exists("image", tag):
+        build_image(engine, base, tag, f"{PREFIX}-build-machine-{release_name}", KERNEL)
+    return tag
+
+
 class Machines(Lab):
     """Two hosts. Needs root, as the files of a host belong to many users."""
 
     def __init__(self, name):
-        super().__init__(name)
+        super().__init__(name, image=machine_image)
         self._ports = dict(zip(NAMES, free_ports(socket.SOCK_STREAM, len(NAMES))))
         self._wires = free_ports(socket.SOCK_DGRAM, len(NAMES))
         self._running = {}
@@ -81,7 +90,7 @@ class Machines(Lab):
         self._key()
         say(f"making the disks of two machines with {release} (a minute)")
         with exclusive_lock(RELEASES[release].debian):
-            image = self._image(release)
+            image = self._image(self.engine, release)
         with tempfile.TemporaryDirectory(prefix=PREFIX) as directory:
             root = Path(directory) / "root"
             root.mkdir()
@@ -172,14 +181,6 @@ class Machines(Lab):
                 return
             time.sleep(0.5)
         raise LabError(f"{name} has not booted: {asked.stdout}{asked.stderr}; {self.directory / name}.log")
-
-    def _image(self, release):
-        """The image of a lab host, with a kernel; made once."""
-        base = host_image(self.engine, release)
-        tag = base.replace(f"{PREFIX}:", f"{PREFIX}-machine:")
-        if not self.engine.exists("image", tag):
-            build_image(self.engine, base, tag, f"{PREFIX}-build-machine-{release}", KERNEL)
-        return tag
 
     def _unpack(self, image, root):
         container = self.engine("create", "--label", PREFIX, image, "true").stdout.strip()

@@ -17,7 +17,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RELEASES = ["bookworm", "bullseye", "bookworm-backports"]
 MATRIX = [(scenario, release) for scenario in ("default", "tcps", "ssh") for release in RELEASES] + [
-    ("refusal", "trixie")
+    ("timer", "trixie")
 ]
 AT_ONCE = 2
 

@@ -253,12 +253,21 @@ def host_image(engine, release_name):
 
 def mail_image(engine, release_name):
     """The image of a lab host on which Dovecot is installed, too."""
+    script = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {' '.join(DOVECOT)}"
+    return extended_image(engine, release_name, "mail", f"Dovecot {RELEASES[release_name].dovecot}", script)
+
+
+def extended_image(engine, release_name, kind, what, script):
+    """The image of a lab host to which a shell script has added something; made once.
+
+    :arg kind: a part of its name
+    :arg what: what is added, to be said
+    """
     base = host_image(engine, release_name)
-    tag = base.replace(f"{PREFIX}:", f"{PREFIX}-mail:")
+    tag = base.replace(f"{PREFIX}:", f"{PREFIX}-{kind}:")
     if not engine.exists("image", tag):
-        say(f"installing Dovecot {RELEASES[release_name].dovecot} into it")
-        script = f"DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends {' '.join(DOVECOT)}"
-        build_image(engine, base, tag, f"{PREFIX}-build-{release_name}", script)
+        say(f"installing {what} into it")
+        build_image(engine, base, tag, f"{PREFIX}-build-{kind}-{release_name}", script)
     return tag
 
 

@@ -26,9 +26,8 @@ from lab import (
     Host,
     Lab,
     LabError,
-    build_image,
     exclusive_lock,
-    host_image,
+    extended_image,
     install_packages,
     run,
     say,
@@ -64,12 +63,8 @@ def free_ports(kind, number):
 
 
 def machine_image(engine, release_name):
-    """The image of a lab host, with a kernel; made once."""
-    base = host_image(engine, release_name)
-    tag = base.replace(f"{PREFIX}:", f"{PREFIX}-machine:")
-    if not engine.exists("image", tag):
-        build_image(engine, base, tag, f"{PREFIX}-build-machine-{release_name}", KERNEL)
-    return tag
+    """The image of a lab host that has a kernel, too."""
+    return extended_image(engine, release_name, "machine", "a kernel", KERNEL)
 
 
 class Machines(Lab):

@@ -17,7 +17,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import run_all
 
@@ -38,7 +37,7 @@ TESTED = ["Makefile", "extensions", "playbooks", "plugins", "roles", "tests"]
 LABS = ["it", "served", "timed", "mixed"]
 OWN_LABS = "-marked"
 # Of the marked tests, those of what comes after the replicator, which take as long as the rest and mostly wait.
-AFTER_IT = ["test_service", "test_service_storm", "test_timer", "test_upgrade"]
+AFTER_IT = tuple(f"{TESTS}/test_{name}" for name in ("service", "timer", "upgrade"))
 
 
 def state_of_files():
@@ -59,10 +58,6 @@ def marked_tests():
     return list(dict.fromkeys(line.partition("[")[0] for line in listing.stdout.splitlines() if "::" in line))
 
 
-def is_after_it(part):
-    return Path(part.partition("::")[0]).stem in AFTER_IT
-
-
 def command_of(part):
     if part == INPUTS:
         return ["pytest", "-v", "tests/unit/plugins/module_utils/test_fuzz.py"]
@@ -70,7 +65,7 @@ def command_of(part):
         return ["pytest", "-v", "--numprocesses", "3", TESTS]
     if part in LEFT_OUT:
         return run_all.make_all(part)
-    suffix = f"-after{OWN_LABS}" if is_after_it(part) else OWN_LABS
+    suffix = f"-after{OWN_LABS}" if part.startswith(AFTER_IT) else OWN_LABS
     return ["env", f"MAILOPS_LAB_SUFFIX={suffix}", "pytest", "-v", "-s", "-m", MARKED, part]
 
 
@@ -81,8 +76,11 @@ def main():
     arguments = parser.parse_args()
     os.environ.update(MAILOPS_ALL="1", MAILOPS_LAB_KEEP="1", MAILOPS_FUZZ_INPUTS="1000000")
     marked = marked_tests()
-    lanes = [[part for part in marked if is_after_it(part) == after] for after in (False, True)]
-    lanes.append([INPUTS, *LEFT_OUT, EVERYWHERE])
+    lanes = [
+        [part for part in marked if not part.startswith(AFTER_IT)],
+        [part for part in marked if part.startswith(AFTER_IT)],
+        [INPUTS, *LEFT_OUT, EVERYWHERE],
+    ]
     if arguments.wanted:
         lanes = [[part for part in lane if any(text in part for text in arguments.wanted)] for lane in lanes]
     lanes = list(filter(None, lanes))

@@ -14,6 +14,7 @@ import random
 import re
 import socket
 import threading
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -385,6 +386,7 @@ def test_a_server_that_says_nothing(tmp_path, kind, greeted):
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / USERDB_SOCKET))
         listening.listen()
+        began = time.monotonic()
         with contextlib.ExitStack() as opened:
 
             def serve():
@@ -403,6 +405,7 @@ def test_a_server_that_says_nothing(tmp_path, kind, greeted):
                     SocketClient(str(tmp_path / USERDB_SOCKET), 0.2).users()
                 else:
                     Userdb(str(tmp_path), 0.2).names()
+        assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

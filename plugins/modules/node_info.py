@@ -450,6 +450,21 @@ settings:
           type: list
           elements: str
           sample: []
+        not_installed:
+          description:
+            - Plugins without a file in C(mail_plugin_dir). A process of Dovecot that is to load one ends at once; with
+              C(doveadm) among them, no peer can sync to this host.
+          type: list
+          elements: dict
+          contains:
+            plugin:
+              description: The name.
+              type: str
+              sample: fts_xapian
+            place:
+              description: The file and the line that name it, null where a file outside of the configuration does.
+              type: str
+              sample: /etc/dovecot/conf.d/10-mail.conf line 9
     misplaced:
       description: Settings inside a plugin section, where Dovecot ignores them.
       type: list

@@ -293,6 +293,29 @@ def _plugins_left_out(host: Host) -> Found:
 
 
 @rule(
+    "plugin_not_installed",
+    ERROR,
+    "Processes of Dovecot that are to load the plugin %(plugin)s end at once, as it is not installed.",
+    "Install it on %(host)s, or take it out of %(place)s, then run `systemctl restart dovecot` there.",
+)
+def _plugin_not_installed(host: Host) -> Found:
+    missing: Dict[str, List[Mapping[str, Any]]] = {}
+    for scope in host.seen["settings"]["mail_plugins"]:
+        for item in scope["not_installed"]:
+            # The rule plugin_of_2_3 tells of this one.
+            if item["plugin"] != "replication" or engine_of(host.seen) not in SYNCERS:
+                missing.setdefault(item["plugin"], []).append(dict(item, scope=_scope(scope)))
+    for plugin, items in missing.items():
+        evidence = f"mail_plugins names it {enumerated([item['scope'] for item in items])}"
+        yield {"evidence": evidence, "plugin": plugin, "place": items[0]["place"] or "mail_plugins"}
+
+
+def _doveadm_ends_at_once(host: Host) -> bool:
+    scopes = host.seen.get("settings", {}).get("mail_plugins", [])
+    return any(scope["protocol"] == "doveadm" and scope["not_installed"] for scope in scopes)
+
+
+@rule(
     "dsync_parameters",
     ERROR,
     "Each sync fails, as replication_dsync_parameters lacks -d.",
@@ -805,7 +828,8 @@ def _rule_for_stage(stage: str, name: str, summary: str, cure: str) -> None:
     @rule(name, ERROR, summary, "%(cure)s")
     def _look(host: Host) -> Found:
         peer = host.seen["peer"]
-        if peer["stage"] == stage and not peer["is_self"]:
+        explained = stage == "greeting" and host.peer is not None and _doveadm_ends_at_once(host.peer)
+        if peer["stage"] == stage and not peer["is_self"] and not explained:
             at = peer["host"] + ("" if peer["port"] is None else f" port {peer['port']}")
             evidence = f"logging in at {at}" + (f": {peer['answer']}" if peer["answer"] else "")
             deciding = "doveadm_password" if "password" in stage else "plugin/mail_replica"

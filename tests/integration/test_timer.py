@@ -244,7 +244,6 @@ FAULTS = {
     "timer_stopped": f"systemctl disable --now {TIMER}",
     "timer_not_enabled": f"systemctl disable {TIMER}",
     "leftovers_of_2_3": f"printf 'service replicator {{\\n  process_min_avail = 1\\n}}\\n' > {LOCAL}",
-    "plugin_of_2_3": f"printf 'mail_plugins {{\\n  replication = yes\\n}}\\n' > {LOCAL}",
 }
 
 
@@ -252,16 +251,35 @@ FAULTS = {
 def test_a_fault_is_named_and_its_cure_works(timed, fault):
     timed.shell(FAULTS[fault])
     try:
-        cure = found(timed)[MX1, fault]["cure"]
-        for path in re.findall(r"Remove (\S+) line", cure):
-            timed.shell(f"rm {path}")
-        for command in re.findall(r"`(systemctl [^`]*)`", cure):
-            timed.shell(command)
+        cured(timed, found(timed)[MX1, fault])
         assert found(timed) == {}
     finally:
-        timed.shell(
-            f"rm -f /etc/dovecot/conf.d/60-local.conf; systemctl enable --now {TIMER}; systemctl reload dovecot"
-        )
+        timed.shell(f"rm -f {LOCAL}; systemctl enable --now {TIMER}; systemctl reload dovecot")
+
+
+def cured(pair, finding):
+    """Remove the file that a cure names a line of, and run its commands."""
+    for path in re.findall(r"Remove (\S+) line", finding["cure"]):
+        pair.shell(f"rm {path}", finding["host"])
+    for command in re.findall(r"`(systemctl [^`]*)`", finding["cure"]):
+        pair.shell(command, finding["host"])
+    for variables in re.findall(r"dovecot_replication\.resync -e '([^`]*)'`", finding["cure"]):
+        runs.succeeded(pair.play("resync", **json.loads(variables)))
+
+
+def test_a_plugin_of_2_3_is_named_and_its_cure_works(timed):
+    """No sync succeeds with it, and who has failed meanwhile fails until the next one."""
+    timed.shell(f"printf 'mail_plugins {{\\n  replication = yes\\n}}\\n' > {LOCAL}; systemctl restart dovecot")
+    try:
+        failed = timed.module("replicator_replicate", user_mask="*", wait=True)
+        assert failed["failed_users"] == EVERYONE
+        named = found(timed)
+        assert {(MX1, "plugin_of_2_3"), (MX1, "users_failing")} <= set(named)
+        for fault in ("plugin_of_2_3", "users_failing"):
+            cured(timed, named[MX1, fault])
+        assert found(timed) == {}
+    finally:
+        timed.shell(f"rm -f {LOCAL}; systemctl restart dovecot")
 
 
 def test_a_run_that_is_killed(timed):

@@ -278,6 +278,7 @@ def healthy(tidied):
 ALSO_PLANTED = (
     "Dovecot stopped on the peer",
     "users who failed meanwhile",
+    "a plugin in `mail_plugins` of the peer that is not installed there",
     "a peer that lets connect and does not answer",
     "an account on one host only",
     "`noreplicate` on one host only",
@@ -489,6 +490,23 @@ def test_a_mail_that_the_peer_refuses(healthy, cause):
         assert observe(healthy) == []
         for host in HOSTS:
             healthy.shell(f"rm -rf {FULL}/*", host)
+
+
+@on_planted
+def test_a_plugin_that_the_peer_does_not_have(healthy):
+    """Its doveadm ends before it greets, so the other host alone could take it for another program."""
+    plugins = "printf 'mail_plugins = $mail_plugins fts_xapian\\n'"
+    healthy.shell(f"{plugins} > {EXTRA}; systemctl restart dovecot; sleep 0.5", MX2)
+    healthy.module("replicator_replicate", users=[ALICE], priority="high")
+    time.sleep(1)
+    found = noted(healthy, "a plugin in `mail_plugins` of the peer that is not installed there")
+    assert (MX2, "plugin_not_installed") == ids(found)[0] and "peer_is_not_doveadm" not in [
+        name for _host, name in ids(found)
+    ]
+    healthy.shell(f"rm {EXTRA}", MX2)
+    apply(healthy, found[0])
+    cure(healthy, observe(healthy), "users_failing")
+    assert observe(healthy) == []
 
 
 @pytest.mark.parametrize("pair", [BY_ANSIBLE], indirect=True)

@@ -165,7 +165,8 @@ def mail_plugins(configuration: Configuration) -> List[Described]:
     found = []
     for protocol in [None] + [name for name in CHANGING_MAIL if name in enabled]:
         section: Section = (("protocol", protocol),) if protocol else ()
-        found.append((section, protocol, configuration.described(plugins.PLUGINS, protocol)))
+        loaded = " ".join(plugins.in_force(configuration, protocol))
+        found.append((section, protocol, dict(configuration.described(plugins.PLUGINS, protocol), value=loaded)))
     for printed in configuration.for_some:
         if printed.setting == plugins.PLUGINS and (printed.protocol or CHANGING_MAIL[0]) in CHANGING_MAIL:
             deciding = plugins.theirs((), configuration, printed.section)
@@ -178,6 +179,13 @@ def mail_plugins(configuration: Configuration) -> List[Described]:
             "protocol": protocol,
             "filter": " ".join("%s %s" % block for block in section if block[0] != "protocol") or None,
             "left_out": plugins.left_out(plugins.OWN_FILES, configuration, section, item["value"] or ""),
+            "not_installed": [
+                {
+                    "plugin": name,
+                    "place": configuration.place("%s/%s" % (plugins.PLUGINS, name), protocol) or item["place"],
+                }
+                for name in plugins.without_file(configuration, words(item["value"] or ""))
+            ],
         }
         for section, protocol, item in found
     ]

@@ -9,8 +9,9 @@ def setting(name, value, place=None):
     return {"setting": name, "value": value, "place": place}
 
 
-def scope(protocol):
-    return {"protocol": protocol, "filter": None, "value": "notify replication", "place": None, "left_out": []}
+def scope(protocol, *not_installed):
+    value = {"value": "notify replication", "place": None, "left_out": [], "not_installed": list(not_installed)}
+    return {"protocol": protocol, "filter": None, **value}
 
 
 def change(seen, name, value, place=None):

@@ -5,7 +5,7 @@
 import copy
 
 import pytest
-from observations import MX1, MX2, change, healthy, timed
+from observations import MX1, MX2, change, healthy, scope, timed
 
 from ansible_collections.mailops.dovecot_replication.plugins.plugin_utils._diagnosis import PAIR_RULES, RULES, findings
 
@@ -375,7 +375,23 @@ def test_what_2_3_has_left():
     ]
     found = findings({MX1: seen})
     assert [finding["id"] for finding in found] == ["plugin_of_2_3", "leftovers_of_2_3"]
+    seen["settings"]["mail_plugins"] = [scope(None, {"plugin": "replication", "place": "b.conf line 3"})]
+    assert findings({MX1: seen}) == found
     assert found[0]["cure"].startswith("Remove b.conf line 3, then")
+
+
+def test_a_plugin_that_is_not_installed(seen):
+    """It is named once for all sections, and explains why the peer's doveadm does not answer."""
+    missing = {"plugin": "fts_xapian", "place": "10-mail.conf line 9"}
+    seen[MX2]["settings"]["mail_plugins"] = [scope(None, missing), scope("doveadm", missing)]
+    seen[MX1]["peer"].update(stage="greeting", answer="it closed the connection")
+    (finding,) = findings(seen)
+    assert (finding["host"], finding["id"]) == (MX2, "plugin_not_installed")
+    assert finding["evidence"] == "mail_plugins names it outside of sections, inside protocol doveadm"
+    assert "out of 10-mail.conf line 9, then run `systemctl restart dovecot`" in finding["cure"]
+    # IMAP alone has it: then the peer's doveadm has another reason.
+    seen[MX2]["settings"]["mail_plugins"] = [scope("imap", missing)]
+    assert ids(findings(seen)) == [(MX2, "plugin_not_installed"), (MX1, "peer_is_not_doveadm")]
 
 
 def test_a_failing_user_of_a_timer_has_its_reason():

@@ -15,12 +15,12 @@ venv: .venv/.stamp ## create .venv with the tools of tests/requirements.txt
 .venv/.stamp: tests/requirements.txt tests/tools/venv
 	tests/tools/venv
 
-lint: venv ## check style, types, YAML, Ansible content, changelog and licences
+lint: venv ## check style, types, YAML, Ansible content, changelog and licences; LINT=--some without playbooks that import ours
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) yamllint --strict .
-	$(RUN) ansible-lint --offline --profile production $$(git grep -l 'import_playbook: mailops' -- '*.yml')
+	$(if $(LINT),,$(RUN) ansible-lint --offline --profile production $$(git grep -l 'import_playbook: mailops' -- '*.yml'))
 	$(RUN) ansible-lint --offline --profile production
 	$(RUN) antsibull-changelog lint
 	$(RUN) reuse lint

@@ -5,9 +5,9 @@
 MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAILOPS_LAB_KEEP: leave the hosts running.
 Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
 `make release-check`.
-MAILOPS_ALL: each test on each release, and each transport on each release that has it; else tests marked ``on_one`` run
-on one release, as their outcome does not depend on which, transports as in TRIED, and what is tried on a release is not
-tried again on one that is ALIKE.
+MAILOPS_ALL: each test on each release, and each transport on each release that has it, as `make torture` does; else
+tests marked ``rare`` are left out, those marked ``on_one`` run on one release, as their outcome does not depend on which,
+transports as in TRIED, and what is tried on a release is not tried again on one that is ALIKE.
 """
 
 import contextlib
@@ -131,7 +131,9 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "torture: takes long, for `make torture`")
     config.addinivalue_line("markers", "on_one: on one release, unless MAILOPS_ALL is set")
     config.addinivalue_line("markers", "release: what lies between the oldest and the newest, for `make release-check`")
-    config.option.markexpr = config.option.markexpr or "not torture and not release"
+    config.addinivalue_line("markers", "rare: of what few do, or what others show in part; only with MAILOPS_ALL")
+    left_out = ["torture", "release"] if os.environ.get("MAILOPS_ALL") else ["torture", "release", "rare"]
+    config.option.markexpr = config.option.markexpr or " and ".join(f"not {mark}" for mark in left_out)
     # For the tests alone: what the demo and the benchmarks run is as users have it.
     os.environ["ANSIBLE_CONFIG"] = str(HERE / "ansible.cfg")
     runs.use_starters()

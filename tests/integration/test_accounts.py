@@ -45,6 +45,7 @@ def findings(results):
     return [(item["host"], item["id"], item["evidence"]) for item in found]
 
 
+@pytest.mark.rare
 def test_names_of_every_kind(with_any_character):
     pair = with_any_character
     with contextlib.ExitStack() as accounts:
@@ -73,6 +74,7 @@ def test_names_of_every_kind(with_any_character):
         pair.module("replicator_user", host, user_mask="*@example.org", state="absent")
 
 
+@pytest.mark.rare
 def test_a_user_who_was_renamed_or_deleted(tidied):
     """It is told what has happened. A run for all users is not red for it."""
     pair = tidied

@@ -115,6 +115,7 @@ def test_mail_of_both_hosts_is_brought_together(planted):
     assert changes(again) == [] and handed_over(again)["message"].startswith("Nothing to do: ")
 
 
+@pytest.mark.rare
 def test_a_run_that_is_killed_is_resumed(planted):
     """Mail comes in meanwhile, and so do syncs, which exchange the GUIDs of mailboxes that are not adopted yet."""
     pair, mask = planted

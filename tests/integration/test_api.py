@@ -107,6 +107,7 @@ def test_nothing_to_do_and_no_key_in_the_log(api):
         assert api.pair.shell("stat -c '%a %U' /etc/dovecot/replication-secret.conf.ext", host).stdout == "600 root\n"
 
 
+@pytest.mark.rare
 def test_status_and_resync(api):
     for check in ([], ["--check"]):
         handed = handed_over(succeeded(api.play("status", *check)))
@@ -123,6 +124,7 @@ def test_the_key_is_never_shown(api):
         assert secret not in printed
 
 
+@pytest.mark.rare
 def test_jobs_of_awx(api, tmp_path):
     """As those of test_awx.py, with a credential for the API alone."""
     hosts = {host: {"ansible_host": address, "ansible_port": 1} for host, address in api.addresses.items()}
@@ -137,6 +139,7 @@ def test_jobs_of_awx(api, tmp_path):
         assert job.showing([KEY, base64.b64encode(KEY.encode()).decode()]) == []
 
 
+@pytest.mark.rare
 def test_the_playbook_of_the_documentation(api, tmp_path):
     """Word for word, in check mode as well, and with someone who is not on the list."""
     playbook = tmp_path / "replicate.yml"

@@ -115,6 +115,7 @@ def check_options(documented, given, path):
                 check_options(option["suboptions"], entry, (*path, name))
 
 
+@pytest.mark.rare
 def test_the_modules_of_awx_take_the_objects(pair, controller):
     """As far as can be told without an AWX: the playbook is sound, and options and types are those of the modules."""
     path = runs.with_collections(AWX_PACKAGE, "awx.awx")
@@ -166,6 +167,7 @@ def test_jobs_that_are_rare(pair, controller):
     assert not any(answer["changed"] for answer in adopted.results(MX1).values())
 
 
+@pytest.mark.rare
 def test_a_page(pair, controller):
     """AWX keeps no files of a job, and so has the page among its artifacts."""
     job = ran(controller.launch("Replication - report", replication_hosts="mx", replication_report_names="false"))
@@ -189,6 +191,7 @@ def test_a_host_in_trouble_does_not_hide_the_other(pair, controller):
     assert "Dovecot" in hosts[MX2]["message"] and not result_of(job)["ok"]
 
 
+@pytest.mark.rare
 def test_cancelled_in_the_middle_of_a_wait(pair, controller):
     """A job is killed then. No user is lost from the list, nothing is on hold, and nothing goes on running."""
 
@@ -230,6 +233,7 @@ def test_a_probe_that_a_killed_job_has_left_behind(pair):
     assert probe("mailbox_probe", user=ALICE, token="killed", state="arrived", wait_timeout=0)["found"] is False
 
 
+@pytest.mark.rare
 def test_a_pair_is_patched(pair, controller):
     done = ran(controller.launch("Mail hosts - patch"))
     assert {host: said["ok"] for host, said in done.artifacts["patch_result"]["hosts"].items()} == dict.fromkeys(
@@ -288,6 +292,7 @@ def test_a_plan_is_approved_and_applied(pair, controller):
     assert "There is no plan to apply" in ran(controller.launch("Replication - apply"), "failed").output
 
 
+@pytest.mark.rare
 def test_decommission(pair, controller):
     """What a check says; test_playbooks.py does it."""
     checked = ran(controller.launch("Replication - decommission", job_type="check", replication_hosts="mx"))

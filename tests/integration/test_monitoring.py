@@ -184,6 +184,7 @@ def metric(pair, name, host=MX1):
     return next((float(words[1]) for words in lines if words[0] == name), None)
 
 
+@pytest.mark.rare
 def test_it_comes_and_goes(tidied, play):
     pair = tidied
     pair.shell("touch /var/tmp/before; sleep 1.1")
@@ -250,6 +251,7 @@ def test_what_is_told_when(watched):
     pair.shell("systemctl start dovecot-replication-monitoring.timer")
 
 
+@pytest.mark.rare
 def test_a_mail_to_a_person_and_what_is_remembered(watched, play, tmp_path):
     """It is sent when users have failed for as long as the alert waits, and once more when all is well again."""
     pair = watched

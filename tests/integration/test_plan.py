@@ -156,6 +156,7 @@ def set_up_again(pair):
 
 
 @pytest.mark.usefixtures("set_up_again")
+@pytest.mark.rare
 def test_a_virgin_pair_and_the_way_back(pair, run):
     """Users are those of the userdb, as no replicator has a list yet. No secret shows, at whatever verbosity."""
     decommission = run(PLAN, replication_plan_of="decommission")
@@ -179,6 +180,7 @@ def test_a_virgin_pair_and_the_way_back(pair, run):
         assert CANARY not in seen.output and CANARY.encode() not in b"".join(seen.files.values())
 
 
+@pytest.mark.rare
 def test_a_host_without_dovecot(pair, run):
     """What nobody can know before Dovecot is there is named."""
     kept = "tar -C / -cf /srv/dovecot.tar etc/dovecot && {}"
@@ -196,6 +198,7 @@ def test_a_host_without_dovecot(pair, run):
         )
 
 
+@pytest.mark.rare
 def test_what_fails_hides_nothing_else(pair, run, tmp_path):
     """One host is refused, one is not reached, and the third one is planned all the same. It cannot be applied."""
     broken = tmp_path / "broken.yml"
@@ -246,6 +249,7 @@ OWN = """
 """
 
 
+@pytest.mark.rare
 def test_a_playbook_of_ones_own(pair, run, tmp_path):
     playbook = tmp_path / "site.yml"
     playbook.write_text(OWN)

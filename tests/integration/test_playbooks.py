@@ -157,6 +157,7 @@ def test_results_when_a_host_is_away(pair, tmp_path, playbook):
     assert alone["ok"] is False and alone["hosts"] == {MX2: none}
 
 
+@pytest.mark.rare
 def test_a_page(pair, tmp_path):
     """It tells of a look that changed nothing, of one host that cannot be reached, and of a result that was kept."""
     path = tmp_path / "replication.html"
@@ -209,6 +210,7 @@ def test_decommission(pair):
     succeeded(pair.play("setup"))
 
 
+@pytest.mark.rare
 def test_decommission_of_a_host_whose_peer_is_gone(pair):
     with pair.stopped():
         results = pair.play("decommission", replication_hosts=MX1, replication_force=True)
@@ -246,6 +248,7 @@ def lose_everything(pair, host):
     pair.shell("systemctl stop dovecot; rm -rf /srv/vmail/*@example.org /var/lib/dovecot/*", host)
 
 
+@pytest.mark.rare
 def test_a_host_is_replaced(pair):
     """The other one fills it, whoever of the two starts the first sync, and loses nothing."""
     for user in EVERYONE:

@@ -292,7 +292,13 @@ def run_sequences(replicator, count, fault=""):
     sequence()
 
 
-@pytest.mark.parametrize("transport, count", [("socket", 30), pytest.param("doveadm", 8, marks=pytest.mark.on_one)])
+# Of these `make test` draws a few.
+SEQUENCES = 30 if os.environ.get("MAILOPS_ALL") else 10
+
+
+@pytest.mark.parametrize(
+    "transport, count", [("socket", SEQUENCES), pytest.param("doveadm", 8, marks=pytest.mark.on_one)]
+)
 def test_any_sequence_of_tasks(still, transport, count, capsys):
     replicator = Replicator(still, transport=transport)
     run_sequences(replicator, count)
@@ -338,6 +344,7 @@ def test_a_planner_that_is_broken_is_found_out(still, fault):
         run_sequences(Replicator(still), 150, PLANNER.format(module=module, function=function) + code)
 
 
+@pytest.mark.rare
 def test_whoever_else_changes_the_list(still, pair):
     """Others add and remove the same users meanwhile: never a crash, and once they stop the task does what it says."""
     replicator = Replicator(still)

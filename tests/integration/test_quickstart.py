@@ -75,6 +75,7 @@ def sockets():
         yield path
 
 
+@pytest.mark.rare
 def test_the_quickstart_word_for_word(newcomers, tmp_path, sockets):
     checkout = tmp_path / "dovecot_replication"
     for name in files():

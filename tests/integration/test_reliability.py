@@ -214,6 +214,7 @@ def is_listed(still, name, seconds=15):
 
 
 @pytest.mark.parametrize("by", ["SIGKILL", pytest.param("SIGTERM", marks=pytest.mark.torture)])
+@pytest.mark.rare
 def test_killed_at_each_step_of_a_full_sync(still, by):
     """The userdb lacks these users, so nothing but the task or its guard can have put them back."""
     names = ["one@x.org", "two@x.org"]

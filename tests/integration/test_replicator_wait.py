@@ -121,6 +121,7 @@ def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
 
 @pytest.mark.replicator
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
+@pytest.mark.rare
 def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
     """What is still waited for is asked for again."""
     token = pair.save_unnoticed(ALICE)

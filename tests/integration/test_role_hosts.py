@@ -85,6 +85,7 @@ def test_addresses_instead_of_names(configured, tmp_path, family):
     crosses_both_ways(configured)
 
 
+@pytest.mark.rare
 def test_a_network_of_its_own(configured, tmp_path):
     """The hosts have names of IPv6 alone there, and each calls the other at another port than that one's peer does."""
     configured.tidy()
@@ -278,6 +279,7 @@ def directory(pair):
     pair.shell(stop)
 
 
+@pytest.mark.rare
 def test_an_ldap_userdb(configured, directory):
     """Its default filter looks for accounts of the system, so it lists nobody and says nothing."""
     with configured.replaced({AUTH: LDAP_AUTH, LDAP: LDAP_SETTINGS}):
@@ -381,6 +383,7 @@ WantedBy=multi-user.target
 """
 
 
+@pytest.mark.rare
 def test_a_second_dovecot_on_the_hosts(configured):
     """It replicates by itself; the first one is not touched."""
     first = {host: snapshot(configured, host) for host in HOSTS}
@@ -467,6 +470,7 @@ def reached(pair, host=MX1, port=12345):
     # A minute or two each.
     ["nftables", *[pytest.param(name, marks=pytest.mark.torture) for name in FIREWALLS if name != "nftables"]],
 )
+@pytest.mark.rare
 def test_the_firewall_is_opened_for_the_peer_alone(configured, collections, firewall):
     """And the API for its clients."""
     start, stop = FIREWALLS[firewall]

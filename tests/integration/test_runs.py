@@ -39,6 +39,7 @@ ROLE = """  become: true
 """
 
 
+@pytest.mark.rare
 def test_strategies(pair, tmp_path):
     """The playbooks pin theirs, so nothing is green without a proof; in a play of one's own the role refuses."""
     free = {"ANSIBLE_STRATEGY": "free"}
@@ -129,6 +130,7 @@ WITHOUT_ROOT = """  become: true
 """
 
 
+@pytest.mark.rare
 def test_modules_without_root(pair, tmp_path):
     """Each says so; with the rights of the socket, which the message names, some need no root."""
     options = ["--limit", MX1, *(f"-e{name}='{value}'" for name, value in NOBODY.items())]

@@ -185,6 +185,7 @@ def test_what_changes_while_it_is_away_is_heard(pair, how):
     assert crossed(pair, CAROL)
 
 
+@pytest.mark.rare
 def test_a_peer_that_is_down(pair):
     """All mail of the meantime is there soon after its return, and who asks is told why it fails."""
     tokens = {}
@@ -202,6 +203,7 @@ def test_a_peer_that_is_down(pair):
     assert found(pair) == {}
 
 
+@pytest.mark.rare
 def test_drain_and_release(pair):
     predicted = runs.changes(pair.play("drain", "--check"))
     assert runs.changes(runs.succeeded(pair.play("drain"))) == predicted != []
@@ -213,6 +215,7 @@ def test_drain_and_release(pair):
     assert pair.arrived(DAVE, token, seconds=1) is not None
 
 
+@pytest.mark.rare
 def test_users_who_are_kept_out(pair):
     kept_out = {"replication_excluded_users": ["d*@example.org"]}
     runs.succeeded(pair.play("setup", **kept_out))
@@ -252,6 +255,7 @@ def test_a_fault_is_named_and_its_cure_works(pair, fault):
         pair.shell(f"systemctl enable --now {SERVICE}")
 
 
+@pytest.mark.rare
 def test_a_service_that_is_not_told(pair):
     """It takes itself for deaf, syncs as often as a timer would, and hears again."""
     config = "/etc/dovecot/conf.d/11-replication.conf"
@@ -329,6 +333,7 @@ def test_to_the_timer_and_back(pair):
     assert pair.arrived(ALICE, token, MX2, seconds=5) is not None
 
 
+@pytest.mark.rare
 def test_nothing_is_left(pair):
     """The last test with this pair, which is set up again for others."""
     predicted = runs.changes(pair.play("decommission", "--check"))

@@ -214,6 +214,7 @@ def test_a_peer_that_is_down(timed):
     assert found(timed) == {}
 
 
+@pytest.mark.rare
 def test_a_peer_that_says_nothing(timed):
     """dsync would wait for ever; each sync has an end."""
     runs.succeeded(timed.play("setup", replication_timer_patience=10))
@@ -398,6 +399,7 @@ def test_what_was_planned_is_applied(timed, tmp_path):
     runs.succeeded(timed.play("setup"))
 
 
+@pytest.mark.rare
 def test_a_userdb_that_lists_nobody(timed):
     """It can look up its users; how they are listed is added to its block."""
     zoe = "zoe@example.org"
@@ -449,6 +451,7 @@ def test_the_page_tells_what_is_wrong(timed, tmp_path):
         assert f"systemctl enable --now {TIMER}" in page.read_text()
 
 
+@pytest.mark.rare
 def test_mail_of_both_hosts_is_brought_together(timed):
     """Each has made an INBOX of this user."""
     wanda = "wanda@example.org"
@@ -503,6 +506,7 @@ def test_a_second_dovecot_is_refused(timed):
             timed.shell("rm -r /etc/dovecot-second", host)
 
 
+@pytest.mark.rare
 def test_a_mixed_pair(mixed):
     """mx1 replicates as ever, but in a way that mx2 understands; mx2 has a timer."""
     assert runs.changes(runs.succeeded(mixed.play("setup"))) == []

@@ -698,6 +698,7 @@ on_newest = pytest.mark.parametrize("pair", ["bookworm-backports"], indirect=Tru
 
 
 @pytest.mark.on_one
+@pytest.mark.rare
 def test_a_healthy_pair_under_load(tidied):
     """No finding, while mail comes to both hosts all the time, and nothing of the probe is left."""
     stop = threading.Event()
@@ -743,6 +744,7 @@ def fails_for_a_moment(pair, name):
 
 
 @on_newest
+@pytest.mark.rare
 def test_users_who_fail_no_more(tidied):
     """Each is synced again before it counts; a check run does not, and says so by its finding."""
     fails_for_a_moment(tidied, ALICE)
@@ -788,6 +790,7 @@ def test_setup_verifies(tidied):
 
 
 @on_newest
+@pytest.mark.rare
 def test_one_host_after_the_other(tidied, tmp_path):
     """With serial: 1 the first host cannot be verified before its peer is configured; the last one is."""
     playbook = tmp_path / "rolling.yml"

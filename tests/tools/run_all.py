@@ -33,7 +33,7 @@ PARTS = {
 }
 # What of a part is run here, where all of it would take too long, and a part that is not run here. `make torture` runs
 # all of these.
-CHOICES = {"sanity": ["SANITY=--some"]}
+CHOICES = {"lint": ["LINT=--some"], "sanity": ["SANITY=--some"]}
 RARE = {"molecule": [(r"(\d+) of \d+ molecule runs passed", "runs")]}
 
 # Lanes run at the same time, as live hosts leave the processors idle at times; parts of a lane, one after the other.

@@ -32,7 +32,7 @@ TESTS = "tests/integration"
 INPUTS, EVERYWHERE = "a million inputs", "every test on every Dovecot"
 MARKED = "torture"
 # What the parts run, or run with.
-TESTED = ["Makefile", "extensions", "playbooks", "plugins", "roles", "tests"]
+TESTED = ["Makefile", "awx", "extensions", "playbooks", "plugins", "roles", "tests"]
 # What the names of labs that tests share begin with, and what those of all labs of the marked tests end with.
 LABS = ["it", "served", "timed", "mixed"]
 OWN_LABS = "-marked"

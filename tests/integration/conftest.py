@@ -6,8 +6,8 @@ MAILOPS_LAB_RELEASES: which of them, separated by blanks; all when not set. MAIL
 Tests marked ``torture`` take long and are run by `make torture` alone, those marked ``release`` by
 `make release-check`.
 MAILOPS_ALL: each test on each release, and each transport on each release that has it, as `make torture` does; else
-tests marked ``rare`` are left out, those marked ``on_one`` run on one release, as their outcome does not depend on which,
-transports as in TRIED, and what is tried on a release is not tried again on one that is ALIKE.
+tests marked ``rare`` are left out, those marked ``on_one`` run on one release, as their outcome does not depend on
+which, transports as in TRIED, and what is tried on a release is not tried again on one that is ALIKE.
 """
 
 import contextlib
@@ -97,11 +97,11 @@ EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 # What the tests of a lab take, in seconds, where three processes share two cores; without a lab so much each.
 SECONDS = 2
 LONG = {
-    "bookworm": 1000,
-    "bullseye": 915,
-    "bookworm-backports": 900,
-    "trixie-served": 460,
-    "trixie": 340,
+    "bullseye": 810,
+    "bookworm": 710,
+    "bookworm-backports": 670,
+    "trixie": 210,
+    "trixie-served": 170,
     "newcomers": 170,
     "trixie-mixed": 60,
 }

@@ -102,7 +102,10 @@ FOR_ALL = {
 }
 
 
-@pytest.mark.parametrize("line", FOR_ALL)
+first, *others = FOR_ALL
+
+
+@pytest.mark.parametrize("line", [first, *[pytest.param(line, marks=pytest.mark.rare) for line in others]])
 def test_fields_that_a_userdb_gives_to_all(tidied, line):
     """The finding names the line; without it, it is gone."""
     pair = tidied

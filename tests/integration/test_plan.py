@@ -285,6 +285,7 @@ def repository(pair, directory):
     subprocess.run(command, cwd=directory, env=runs.environment(), check=True, capture_output=True)
 
 
+@pytest.mark.rare
 def test_the_commands_of_the_examples(pair, tmp_path):
     """The examples' own commands for the plan and its application, in a shell as theirs is."""
     repository(pair, tmp_path)

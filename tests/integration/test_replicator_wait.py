@@ -87,6 +87,7 @@ def at_progress(act):
     return seen
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
 @pytest.mark.parametrize("name", ["replicator_wait", "replicator_replicate", "replicator_user"])
 def test_progress_is_shown(pair, name):
@@ -110,6 +111,7 @@ def test_progress_is_shown(pair, name):
     assert 5 < result["elapsed"] < 60 and result["pending_users"] == []
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_a_long_wait_ends_at_its_deadline_and_keeps_what_was_done(pair):
     with pair.silent():
@@ -142,6 +144,7 @@ def test_a_replicator_killed_during_a_later_part_of_the_wait(pair):
     assert pair.arrived(ALICE, token, seconds=1) is not None
 
 
+@pytest.mark.on_one
 @pytest.mark.parametrize("transport", ["socket"], indirect=True)
 def test_what_breaks_the_wait_is_told_with_how_far_it_was(pair):
     other = f"mv {pair.socket} /run/kept; ln -s /run/dovecot/auth-userdb {pair.socket}"

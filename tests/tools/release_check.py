@@ -187,7 +187,7 @@ def command_of(part):
     if part == "versions":
         where = ["MAILOPS_LAB_RELEASES=bookworm", f"PYTHONPATH={ROOT / '.venv' / 'collections'}"]
         return ["env", *where, sys.executable, "-m", "pytest", "-v", "-m", "release", "tests/integration"]
-    return run_all.make(part)
+    return run_all.make_all(part)
 
 
 def main():

@@ -97,11 +97,11 @@ EVERYONE = [f"{name}@example.org" for name in ("alice", "bob", "carol", "dave")]
 # What the tests of a lab take, in seconds, where three processes share two cores; without a lab so much each.
 SECONDS = 2
 LONG = {
-    "bullseye": 810,
-    "bookworm": 710,
-    "bookworm-backports": 670,
-    "trixie": 210,
-    "trixie-served": 170,
+    "bullseye": 760,
+    "bookworm": 690,
+    "bookworm-backports": 620,
+    "trixie": 190,
+    "trixie-served": 130,
     "newcomers": 170,
     "trixie-mixed": 60,
 }

@@ -176,6 +176,7 @@ def test_a_page(pair, controller):
     assert result_of(job)["playbook"] == "verify" and result_of(job)["ok"]
 
 
+@pytest.mark.rare
 def test_a_host_in_trouble_does_not_hide_the_other(pair, controller):
     """Whether it cannot be reached or its Dovecot is down."""
     away = Controller(controller.home, {**controller.hosts, MX2: {"ansible_port": 1}}, controller.inputs)

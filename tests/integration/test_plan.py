@@ -80,19 +80,24 @@ def state(pair):
 
 
 def test_a_pair_in_order(pair, run):
-    """Nothing would change: exit code 0, whatever was asked for, and files that any ansible-core writes alike."""
+    """Nothing would change: exit code 0, whatever was asked for."""
     before = state(pair)
     first = run(PLAN)
     again = run(PLAN, "--check", replication_plan_fail_on_change=True)
-    oldest = run(PLAN, commands=commands_of(OLDEST))
     assert state(pair) == before
-    assert (first.code, again.code, oldest.code) == (0, 0, 0), first.output + again.output + oldest.output
-    assert first.files == again.files == oldest.files
+    assert (first.code, again.code) == (0, 0), first.output + again.output
+    assert first.files == again.files
     assert sorted(first.files) == ["plan.json", "plan.md"]
     assert first.plan["result"] == "no changes" and "**Nothing would change.**" in first.markdown
     assert first.plan["hosts"][MX1]["in_order"] == ["Write the configuration, which Dovecot validates"]
     assert first.plan["hosts"][MX1]["pair"] == "dovecot_replication"
     assert first.result["replication_result"]["changes"] == 0
+
+
+@pytest.mark.rare
+def test_the_oldest_ansible_core_writes_the_same(pair, run):
+    oldest, newest = run(PLAN, commands=commands_of(OLDEST)), run(PLAN)
+    assert (oldest.code, oldest.files) == (newest.code, newest.files) and newest.code == 0, oldest.output
 
 
 def test_what_changes_and_its_exit_code(pair, run):

@@ -338,6 +338,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("pair", ["bullseye"], indirect=True)
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.rare
 def test_a_planner_that_is_broken_is_found_out(still, fault):
     (module, function), code = FAULTS[fault]
     with pytest.raises(AssertionError):

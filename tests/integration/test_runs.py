@@ -79,6 +79,7 @@ def test_secrets_that_differ(pair, tmp_path, secret, words):
     succeeded(own(pair, play_of(tmp_path, text), "-i", str(by_host), "--check"))
 
 
+@pytest.mark.rare
 def test_one_host_first(pair):
     """It says what it did not look at, and is not red for the host that has not had its turn."""
     succeeded(pair.play("setup", replication_state="absent"))

@@ -128,6 +128,7 @@ def test_a_sync_is_no_change(pair):
     assert [syncs(pair, host) for host in HOSTS] == before
 
 
+@pytest.mark.rare
 def test_sieve_scripts_cross(pair):
     sieve = "sieve_script personal {\n  type = personal\n  path = ~/sieve\n  active_path = ~/.dovecot.sieve\n}\n"
     for host in HOSTS:
@@ -232,6 +233,7 @@ def test_users_who_are_kept_out(pair):
     assert pair.arrived(DAVE, token, seconds=20) is not None
 
 
+@pytest.mark.rare
 def test_verify_proves_that_changes_cross(pair):
     results = runs.succeeded(pair.play("verify", replication_probe_user=ALICE))
     report = max((line["result"].get("report") or [] for line in results), key=len)

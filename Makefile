@@ -69,8 +69,8 @@ page: venv ## look at the page of the playbook report in Chromium, with axe-core
 samples: venv ## write the tables and outputs in docs/ that come from test runs, and the pattern that comes from awx/
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 pytest tests/unit/test_awx_objects.py
 	$(RUN) PYTHONPATH="$(CURDIR)/.venv/collections" MAILOPS_UPDATE_DOCS=1 \
-		pytest -v --numprocesses 2 tests/integration/test_verify.py tests/integration/test_playbooks.py \
-		tests/integration/test_plan.py
+		pytest -v --numprocesses 2 -m "not torture" tests/integration/test_verify.py \
+		tests/integration/test_playbooks.py tests/integration/test_plan.py
 
 role-docs: venv ## write the defaults and the variables in the README of the role from its argument_specs.yml
 	$(RUN) python tests/tools/role_docs.py

@@ -25,7 +25,7 @@ from lab import Lab, LabError  # noqa: E402
 
 HOME = ROOT / ".build" / "live-coverage"
 LABS = ["it-bookworm", "it-trixie", "served-trixie", "timed-trixie", "mixed-trixie", "it-quickstart"]
-TESTS = [["tests/unit"], ["--numprocesses", "3", "tests/integration"]]
+TESTS = [["tests/unit"], ["--numprocesses", "3", "-m", "not torture and not release", "tests/integration"]]
 
 
 def coverage(*arguments):

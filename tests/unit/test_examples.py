@@ -6,6 +6,7 @@ The integration tests run the main commands of the examples.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,11 @@ ROOT = Path(__file__).resolve().parents[2]
 GITHUB = ROOT / "docs" / "examples" / "github" / "replication-plan.yml"
 GITLAB = ROOT / "docs" / "examples" / "gitlab" / ".gitlab-ci.yml"
 OWN = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-sys.path.insert(0, str(ROOT / "tests" / "lab"))
+sys.path[:0] = [str(ROOT / "tests" / part) for part in ("lab", "tools")]
 
 from cores import CORES  # noqa: E402
 from lab import RELEASES  # noqa: E402
+from run_molecule import MATRIX  # noqa: E402
 
 
 def tool(name):
@@ -75,3 +77,17 @@ def test_our_own_runs_everything_that_make_test_runs():
     assert sorted(releases) == sorted(RELEASES)
     runs = " ".join(step.get("run", "") for job in own.values() for step in job["steps"])
     assert all(part in runs for part in ("lint", "docs", "units", "sanity", "integration", "molecule"))
+
+
+def test_our_own_runs_what_there_is():
+    """Each molecule scenario, on a release that it is for, and targets of the Makefile."""
+    own = [yaml.safe_load(path.read_text())["jobs"] for path in OWN]
+    scenarios = own[0]["molecule"]["strategy"]["matrix"]["scenario"]
+    named = [tuple(scenario.split(":")) for scenario in scenarios]
+    assert set(named) <= set(MATRIX) and {name for name, _release in named} == {name for name, _release in MATRIX}
+    steps = [step.get("run", "") for jobs in own for job in jobs.values() for step in job["steps"]]
+    targets = [
+        word for step in steps for words in re.findall(r"^make ((?:[a-z-]+ ?)+)", step, re.M) for word in words.split()
+    ]
+    makefile = (ROOT / "Makefile").read_text()
+    assert len(targets) > 8 and [name for name in targets if not re.search(rf"^{name}:", makefile, re.M)] == []

@@ -292,27 +292,48 @@ def _plugins_left_out(host: Host) -> Found:
             yield {"evidence": f"{_scope(scope)} mail_plugins lacks {enumerated(scope['left_out'])}"}
 
 
+INSTALL = "Install it on %(host)s, or take it out of %(place)s, then run `systemctl restart dovecot` there."
+
+
 @rule(
     "plugin_not_installed",
     ERROR,
-    "Processes of Dovecot that are to load the plugin %(plugin)s end at once, as it is not installed.",
-    "Install it on %(host)s, or take it out of %(place)s, then run `systemctl restart dovecot` there.",
+    "doveadm ends at once, as its plugin %(plugin)s is not installed: nothing is synced to this host or from it.",
+    INSTALL,
 )
 def _plugin_not_installed(host: Host) -> Found:
-    missing: Dict[str, List[Mapping[str, Any]]] = {}
-    for scope in host.seen["settings"]["mail_plugins"]:
-        for item in scope["not_installed"]:
-            # The rule plugin_of_2_3 tells of this one.
-            if item["plugin"] != "replication" or engine_of(host.seen) not in SYNCERS:
-                missing.setdefault(item["plugin"], []).append(dict(item, scope=_scope(scope)))
-    for plugin, items in missing.items():
-        evidence = f"mail_plugins names it {enumerated([item['scope'] for item in items])}"
-        yield {"evidence": evidence, "plugin": plugin, "place": items[0]["place"] or "mail_plugins"}
+    yield from _not_installed(host, of_doveadm=True)
 
 
-def _doveadm_ends_at_once(host: Host) -> bool:
+@rule(
+    "plugin_of_protocol_not_installed",
+    WARNING,
+    "Mail processes end at once, as their plugin %(plugin)s is not installed.",
+    INSTALL,
+)
+def _plugin_of_protocol_not_installed(host: Host) -> Found:
+    yield from _not_installed(host, of_doveadm=False)
+
+
+def _not_installed(host: Host, of_doveadm: bool) -> Found:
+    for plugin, scopes, place in _missing_plugins(host):
+        # The rule plugin_of_2_3 tells of this one.
+        of_2_3 = plugin == "replication" and engine_of(host.seen) in SYNCERS
+        if of_doveadm == _doveadm_is_in(scopes) and not of_2_3:
+            evidence = f"mail_plugins names it {enumerated([_scope(scope) for scope in scopes])}"
+            yield {"evidence": evidence, "plugin": plugin, "place": place or "mail_plugins"}
+
+
+def _missing_plugins(host: Host) -> List[Tuple[str, List[Mapping[str, Any]], Optional[str]]]:
+    """Return each plugin without a file, the scopes that name it, and the place that does so first."""
     scopes = host.seen.get("settings", {}).get("mail_plugins", [])
-    return any(scope["protocol"] == "doveadm" and scope["not_installed"] for scope in scopes)
+    pairs = [(item, scope) for scope in scopes for item in scope["not_installed"]]
+    places = {item["plugin"]: item["place"] for item, _scope in reversed(pairs)}
+    return [(name, [scope for item, scope in pairs if item["plugin"] == name], places[name]) for name in places]
+
+
+def _doveadm_is_in(scopes: Sequence[Mapping[str, Any]]) -> bool:
+    return any(scope["protocol"] == "doveadm" for scope in scopes)
 
 
 @rule(
@@ -828,7 +849,9 @@ def _rule_for_stage(stage: str, name: str, summary: str, cure: str) -> None:
     @rule(name, ERROR, summary, "%(cure)s")
     def _look(host: Host) -> Found:
         peer = host.seen["peer"]
-        explained = stage == "greeting" and host.peer is not None and _doveadm_ends_at_once(host.peer)
+        missing = _missing_plugins(host.peer) if host.peer else []
+        # A doveadm that ends at once does not greet.
+        explained = stage == "greeting" and any(_doveadm_is_in(scopes) for _plugin, scopes, _place in missing)
         if peer["stage"] == stage and not peer["is_self"] and not explained:
             at = peer["host"] + ("" if peer["port"] is None else f" port {peer['port']}")
             evidence = f"logging in at {at}" + (f": {peer['answer']}" if peer["answer"] else "")

@@ -271,6 +271,8 @@ def test_a_plugin_of_2_3_is_named_and_its_cure_works(timed):
         assert failed["failed_users"] == EVERYONE
         named = found(timed)
         assert {(MX1, "plugin_of_2_3"), (MX1, "users_failing")} <= set(named)
+        # That host's doveadm does not answer, for this reason.
+        assert (MX2, "peer_is_not_doveadm") not in named
         for fault in ("plugin_of_2_3", "users_failing"):
             cured(timed, named[MX1, fault])
         assert found(timed) == {}

@@ -168,6 +168,10 @@ PLANTED = {
     ),
     "a quota in a shared database": (extra("plugin {\n  quota = dict:User quota::proxy::quota\n}"), ["shared_quota"]),
     "`dsync_alt_char` on one host": (extra("dsync_alt_char = +"), ["alt_char_differs"]),
+    "`protocol imap { mail_plugins = $mail_plugins fts_xapian }`, which is not installed": (
+        extra("protocol imap {\n mail_plugins = $mail_plugins fts_xapian\n}"),
+        ["plugin_of_protocol_not_installed"],
+    ),
     "a line that Dovecot cannot read": (
         lambda pair: pair.shell(f"echo 'nonsense = 1' > {EXTRA}"),
         ["configuration_invalid"],
@@ -221,6 +225,7 @@ UNDECIDED = (
     "a certificate that nothing trusted has signed",
     "a public namespace",
     "a quota in a shared database",
+    "`protocol imap { mail_plugins = $mail_plugins fts_xapian }`, which is not installed",
     "a line that Dovecot cannot read",
 )
 

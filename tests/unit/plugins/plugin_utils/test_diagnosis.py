@@ -375,8 +375,12 @@ def test_what_2_3_has_left():
     ]
     found = findings({MX1: seen})
     assert [finding["id"] for finding in found] == ["plugin_of_2_3", "leftovers_of_2_3"]
-    seen["settings"]["mail_plugins"] = [scope(None, {"plugin": "replication", "place": "b.conf line 3"})]
+    seen["settings"]["mail_plugins"] = [scope("doveadm", {"plugin": "replication", "place": "b.conf line 3"})]
     assert findings({MX1: seen}) == found
+    # It explains why its doveadm does not answer the peer.
+    other = timed(MX2)
+    other["peer"].update(stage="greeting", answer="it closed the connection")
+    assert findings({MX1: seen, MX2: other}) == found
     assert found[0]["cure"].startswith("Remove b.conf line 3, then")
 
 
@@ -391,7 +395,7 @@ def test_a_plugin_that_is_not_installed(seen):
     assert "out of 10-mail.conf line 9, then run `systemctl restart dovecot`" in finding["cure"]
     # IMAP alone has it: then the peer's doveadm has another reason.
     seen[MX2]["settings"]["mail_plugins"] = [scope("imap", missing)]
-    assert ids(findings(seen)) == [(MX2, "plugin_not_installed"), (MX1, "peer_is_not_doveadm")]
+    assert ids(findings(seen)) == [(MX1, "peer_is_not_doveadm"), (MX2, "plugin_of_protocol_not_installed")]
 
 
 def test_a_failing_user_of_a_timer_has_its_reason():

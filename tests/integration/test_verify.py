@@ -335,12 +335,16 @@ def cure(pair, found, name):
     apply(pair, next(finding for finding in found if finding["id"] == name))
 
 
+def synced(pair, name, **options):
+    """Have a user synced, and wait until that has ended, well or not."""
+    pair.module("replicator_replicate", users=[name], priority="high", wait=True, wait_timeout=30, **options)
+
+
 @on_planted
 def test_a_peer_that_is_stopped(healthy):
     """The failing users are still there when it is back, until the next cure is applied."""
     healthy.shell("systemctl stop dovecot", MX2)
-    healthy.module("replicator_replicate", users=[ALICE], priority="high")
-    time.sleep(1)
+    synced(healthy, ALICE)
     found = noted(healthy, "Dovecot stopped on the peer")
     assert ids(found)[:2] == [(MX1, "peer_unreachable"), (MX2, "replicator_unreachable")]
     assert ids(found)[2:] == [(MX1, "users_failing"), (MX1, "starvation")]
@@ -367,8 +371,7 @@ def test_a_peer_that_does_not_answer(healthy):
 @on_planted
 def test_an_account_that_only_one_host_has(healthy):
     with healthy.account("frank@example.org", hosts=[MX1]):
-        healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
-        time.sleep(1)
+        synced(healthy, "frank@example.org", check_userdb=False)
         found = noted(healthy, "an account on one host only")
         assert (MX2, "account_missing") in ids(found)
         with healthy.account("frank@example.org", hosts=[MX2]):
@@ -381,8 +384,7 @@ def test_noreplicate_on_one_host_only(healthy):
     with contextlib.ExitStack() as accounts:
         accounts.enter_context(healthy.account("frank@example.org", "userdb_noreplicate=yes", hosts=[MX1]))
         accounts.enter_context(healthy.account("frank@example.org", hosts=[MX2]))
-        healthy.module("replicator_replicate", users=["frank@example.org"], check_userdb=False)
-        time.sleep(1)
+        synced(healthy, "frank@example.org", check_userdb=False)
         found = noted(healthy, "`noreplicate` on one host only")
         assert ids(found)[0] == (MX1, "noreplicate_one_sided")
 
@@ -409,8 +411,7 @@ def test_a_mailbox_that_both_hosts_have_made(healthy):
         # The two are then told apart by their times.
         time.sleep(1.5)
         tokens.append(healthy.save_unnoticed(name, MX2))
-        healthy.module("replicator_replicate", users=[name], priority="high")
-        time.sleep(1)
+        synced(healthy, name)
         found = observe(healthy)
         assert found[0]["id"] == "mailbox_made_twice"
         apply(healthy, found[0])
@@ -483,8 +484,7 @@ def test_a_mail_that_the_peer_refuses(healthy, cause):
         try:
             mail = "Subject: big\n\n" + "y\n" * 9999
             healthy.lab.execute(MX1, "/usr/lib/dovecot/dovecot-lda", "-d", name, stdin=mail)
-            healthy.module("replicator_replicate", users=[name], priority="high")
-            time.sleep(1)
+            synced(healthy, name)
             found = observe(healthy)
             # Where mx2 cannot write at all, it fails, too.
             failing = found[ids(found).index((MX1, "users_failing"))]
@@ -502,8 +502,7 @@ def test_a_plugin_that_the_peer_does_not_have(healthy):
     """Its doveadm ends before it greets, so the other host alone could take it for another program."""
     plugins = "printf 'mail_plugins = $mail_plugins fts_xapian\\n'"
     healthy.shell(f"{plugins} > {EXTRA}; systemctl restart dovecot; sleep 0.5", MX2)
-    healthy.module("replicator_replicate", users=[ALICE], priority="high")
-    time.sleep(1)
+    synced(healthy, ALICE)
     found = noted(healthy, "a plugin in `mail_plugins` of the peer that is not installed there")
     assert (MX2, "plugin_not_installed") == ids(found)[0] and "peer_is_not_doveadm" not in [
         name for _host, name in ids(found)
@@ -537,7 +536,7 @@ def test_mail_that_the_peer_may_not_write(healthy):
         assert healthy.arrived(name, healthy.deliver(name)) is not None
         healthy.shell(f"chown root: /srv/vmail/{name} && chmod 700 /srv/vmail/{name}", MX2)
         healthy.deliver(name)
-        time.sleep(1.5)
+        synced(healthy, name)
         found = noted(healthy, "a user's mail that belongs to root on the peer")
         assert (MX1, "users_failing") in ids(found)
         failing = found[ids(found).index((MX1, "users_failing"))]
@@ -559,7 +558,7 @@ def test_an_inbox_with_a_prefix(healthy):
     time.sleep(0.5)
     with healthy.account(name):
         token = healthy.deliver(name)
-        time.sleep(2)
+        synced(healthy, name)
         found = observe(healthy)
         assert set(ids(found)) >= {(MX1, "mailbox_made_twice"), (MX1, "inbox_prefix"), (MX2, "inbox_prefix")}
         cure(healthy, found, "mailbox_made_twice")
@@ -591,8 +590,7 @@ def test_names_on_the_list_that_should_not_be_there(healthy):
     assert observe(healthy) == []
 
     with healthy.stopped():
-        healthy.module("replicator_replicate", users=[ALICE], priority="high")
-        time.sleep(1)
+        synced(healthy, ALICE)
         healthy.shell("doveadm replicator add ghost@example.org")
     found = noted(healthy, "a name that the userdb does not have")
     assert (MX1, "unknown_users_listed") in ids(found)

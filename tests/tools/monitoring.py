@@ -140,7 +140,8 @@ SCENARIOS = {
         {11: [], 12: [], 20: []},
     ),
     "a collector that has stopped": ({COLLECTED: "0+60x30 1800x270"}, {35: [], 45: ["MetricsStale"]}),
-    "no metrics at all": ({name: None for name in HEALTHY}, {0: ["MetricsStale"]}),
+    "no metrics at all": ({name: None for name in HEALTHY}, {0: [], 1: [], 3: ["MetricsStale"]}),
+    "a scrape that fails": ({COLLECTED: "0+60x10 stale 720+60x288"}, {11: [], 12: [], 14: []}),
     "full syncs that do not run": ({OLDEST: "0x300"}, {179: [], 185: ["FullSyncOverdue"]}),
     "users who are not on the list": ({"dovecot_replicator_known_users": "90x300"}, {29: [], 32: ["UsersMissing"]}),
     "a drained host": (

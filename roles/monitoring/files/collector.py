@@ -699,10 +699,11 @@ CONDITIONS = [
     Condition(
         "DovecotReplicationMetricsStale",
         WARNING,
-        0,
+        # A Prometheus that has just been started has no metrics yet, and with absent() one scrape that fails would do.
+        2 * MINUTES,
         "",
         "time() - dovecot_replicator_collected_timestamp_seconds > %d or "
-        "absent(dovecot_replicator_collected_timestamp_seconds)" % (10 * MINUTES),
+        "absent_over_time(dovecot_replicator_collected_timestamp_seconds[10m])" % (10 * MINUTES),
         "The collector has not run for ten minutes, so nobody would be told of anything else.",
         None,
     ),

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -89,9 +90,20 @@ def test_a_wait_goes_on_when_dovecot_is_restarted(tidied, transport, how):
 
 def test_a_full_sync_is_asked_for_again_in_full(tidied):
     """The replicator counts a sync from its start, so the broken-off one would otherwise do for a full one."""
-    with tidied.silent(), tidied.later(1, RESTARTS["reload"]), tidied.wakes_up(5):
-        with tidied.later(3, "doveadm -f tab replicator dsync-status > /srv/slots"):
-            result = tidied.agent().module("replicator_replicate", users=[ALICE], full=True, wait=True, wait_timeout=60)
+    asked_again = "doveadm -f tab replicator dsync-status | tee /srv/slots | grep -q full"
+
+    def reload_and_wake():
+        tidied.is_syncing(ALICE)
+        # A second later the answers are those of the new replicator.
+        wait = f"timeout 20 sh -c 'until {asked_again}; do sleep 0.1; done'"
+        tidied.shell(f"{RESTARTS['reload']}; sleep 1; {wait}", check=False)
+        tidied.wake()
+
+    fault = threading.Thread(target=reload_and_wake)
+    with tidied.silent():
+        fault.start()
+        result = tidied.agent().module("replicator_replicate", users=[ALICE], full=True, wait=True, wait_timeout=60)
+        fault.join()
     assert result["synced_users"] == [ALICE] and result["restarts"] == 1, result
     assert f"{ALICE}\tfull" in tidied.shell("cat /srv/slots").stdout
 
